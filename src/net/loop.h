@@ -61,6 +61,7 @@ struct timer {
 	void (*on_due)(void *owner);
 	void *owner;
 	uint64_t due_ms;
+	uint64_t order; /* timers due at once fire in the order of setting */
 	size_t slot; /* place in the loop's heap, 1-based; 0: not set */
 };
 
@@ -108,7 +109,7 @@ void loop_block_give(struct loop *l, uint8_t *block);
 
 /* Calls on_signal(owner, signum) on the loop whenever the signal arrives,
  * until loop_close. Does not keep loop_run from returning. One owner a
- * signal. */
+ * signal: asking again replaces it. */
 bool loop_on_signal(struct loop *l, int signum,
     void (*on_signal)(void *owner, int signum), void *owner, struct err *e);
 

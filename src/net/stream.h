@@ -8,8 +8,8 @@
  * Bytes in: on_data hands over scratch memory. The receiver may overwrite the
  * bytes and the STREAM_HEADROOM bytes in front of them, and must have used or
  * copied them when it returns: they are gone afterwards. After stream_stop, also
- * from inside on_data, no further on_data comes until stream_start; what was
- * already read waits. A new stream is stopped.
+ * from inside on_data, neither on_data nor on_end comes until stream_start; what
+ * was already read waits. on_error comes in any case. A new stream is stopped.
  *
  * Bytes out: stream_write takes bytes in such scratch memory and may overwrite
  * them and the headroom in front. It never refuses. It returns false when more
@@ -19,9 +19,11 @@
  *
  * Ends: each direction ends by itself. on_end: the peer will send no more (FIN)
  * and everything before it was delivered; writing goes on. stream_shutdown: we
- * send no more, after what is queued. on_error: the stream is broken in both
- * directions (reset, timeout, protocol); silent afterwards. None of these
- * closes anything: the owner does.
+ * send no more, after what is queued; on_drain then comes exactly once more,
+ * when all bytes and the end itself are with the kernel, so that the owner may
+ * close without losing any. on_error: the stream is broken in both directions
+ * (reset, timeout, protocol); silent afterwards, and what is still written to
+ * it is dropped. None of these closes anything: the owner does.
  *
  * No event comes from inside a call of the functions below; what happens at
  * once is reported by a deferred call.
@@ -84,7 +86,11 @@ struct stream {
 	struct loop *loop;
 	uint64_t bytes_in;  /* given to on_data so far */
 	uint64_t bytes_out; /* taken by write so far */
+	uint32_t magic;	    /* STREAM_MAGIC from init to close */
+	bool is_shut;	    /* stream_shutdown was called */
 };
+
+#define STREAM_MAGIC 0x57524d21u
 
 /* For kinds of streams: fills the base. */
 void stream_init(struct stream *s, const struct stream_ops *ops,
@@ -105,12 +111,12 @@ bool stream_write(struct stream *s, uint8_t *data, size_t len);
  * things such as heads and messages. */
 bool stream_put(struct stream *s, const void *data, size_t len);
 
-/* Once. Later writes are a fault. */
+/* Once. Later writes are a fault. on_drain follows once: see above. */
 void stream_shutdown(struct stream *s);
 
 /* Ends the stream and frees it at the end of the turn. What was written and is
  * still queued is sent as far as the kernel takes it without waiting; owners
- * who care shut down and wait for on_drain or on_end first. */
+ * who care shut down and wait for on_drain first. */
 void stream_close(struct stream *s);
 
 /* The same, but the peer sees a reset (RST) and queued bytes are dropped. */
