@@ -25,7 +25,7 @@ struct http1_field {
 
 struct http1_head {
 	enum http1_kind kind;
-	char *method; /* request: "GET" */
+	const char *method; /* request: "GET" */
 	char *target; /* request: as sent */
 	int status;   /* response */
 	char *reason; /* response: may be "" */
