@@ -27,14 +27,14 @@ struct agent_options {
 	/* Relay, path and key (or token): copied. */
 	const struct hc_target *target;
 
-	/* Who may come: given to the agent, which frees it. NULL is refused
-	 * unless allow_anonymous is set; with both, known users still need
-	 * their password and nameless senders come in without one. */
+	/* Who may come (a reference is taken). NULL is refused unless
+	 * allow_anonymous is set; with both, senders who give a name need its
+	 * password and nameless ones come in without. */
 	struct users *users;
 	bool allow_anonymous;
 
-	/* Where they may go: given to the agent, which frees it. NULL: what
-	 * policy_default gives. */
+	/* Where they may go (a reference is taken). NULL: the rules without a
+	 * file (ends/policy.h). */
 	struct policy *policy;
 
 	/* Destination of senders that name none: "host:port", "[v6]:port" or
@@ -73,12 +73,12 @@ struct agent_counts {
 	bool is_online;
 };
 
-/* Starts. NULL and *e (ERR_USAGE) when the options do not fit together; users
- * and policy are then still the caller's. */
+/* Starts. NULL and *e (ERR_USAGE) when the options do not fit together. */
 struct agent *agent_open(struct loop *l, const struct agent_options *o,
     const struct agent_events *events, void *owner, struct err *e);
 
-/* New users and policy (given, as in agent_open), both at once and from now
+/* New users and policy (references are taken; NULL as in agent_open, and users
+ * may be NULL only where allow_anonymous was set), both at once and from now
  * on. Live connections whose user is gone or whose destination the new policy
  * forbids are reset before this returns. Returns how many that were. */
 size_t agent_reload(

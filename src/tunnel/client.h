@@ -15,10 +15,10 @@
 
 struct client;
 struct dialer;
-struct end_tunnel;
 struct err;
 struct hc_target;
 struct loop;
+struct tunnel_spec;
 
 /* How to speak with the listener. AUTO takes the best that this build and the
  * listener both know. */
@@ -95,7 +95,7 @@ void client_login(struct client *c,
  * ERR_USAGE (address in use, destination that the way cannot name), ERR_DENIED
  * (privileged port). Ready for connections when it returns. */
 unsigned client_tunnel_open(
-    struct client *c, const struct end_tunnel *spec, struct err *e);
+    struct client *c, const struct tunnel_spec *spec, struct err *e);
 
 /* The tunnel stops listening. Its live connections are reset when end_live is
  * set; else they go on, still listed, and the tunnel is listed as closed until
