@@ -31,7 +31,8 @@ struct connect_events {
 	void (*on_error)(void *owner, const struct err *err);
 };
 
-/* Starts. target: a host name or IP and a port. */
+/* Starts. target: a host name or IP and a port. timeout_ms covers the look-up
+ * and all attempts; 0: none. */
 struct connecting *connect_open(struct loop *l, const struct hostport *target,
     uint64_t timeout_ms, const struct connect_events *events, void *owner);
 

@@ -30,7 +30,8 @@ struct listener_options {
 };
 
 /* Binds and listens. ERR_USAGE when the address is in use (the text says so)
- * or not ours; ERR_DENIED for privileged ports. `options` may be NULL. */
+ * or not ours; ERR_DENIED for privileged ports. `options` may be NULL. [::]
+ * accepts IPv4 as well; `peer` is unmapped then. */
 struct listener *listener_open(struct loop *l, const struct addr *a,
     const struct listener_options *options,
     const struct listener_events *events, void *owner, struct err *e);
