@@ -312,7 +312,10 @@ def report(results, subjects):
                   f"{ratio:.2f}, goal {sign} {factor}")
     for result in results:
         if result["subject"] == "hyco" and result["mode"] == "idle" and result.get("ok"):
-            for part, kib in result.get("pss_kib_per_conn", {}).items():
+            for process in result["procs"]:
+                if process["app"]:
+                    continue
+                part, kib = process["name"], process["pss_k_per_conn"]
                 good = kib <= IDLE_GOAL_KIB
                 missed += not good
                 print(f"{'reached' if good else 'MISSED '} idle connection in "
