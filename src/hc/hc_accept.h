@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hc/hc_url.h"
+
 struct err;
 struct hc_accept;
 struct hc_accept_room;
@@ -35,6 +37,10 @@ const char *hc_accept_field(const struct hc_accept *a, const char *name);
 
 /* The value of an item of the sender's query, decoded; NULL if absent. */
 const char *hc_accept_query(const struct hc_accept *a, const char *name);
+
+/* The whole query of the accept address, as written, with the service's items:
+ * for hc_url_next. Lives as long as the accept. */
+struct hc_url_view hc_accept_raw_query(const struct hc_accept *a);
 
 /* The sender's IP as the relay sees it, "" if unknown; its port or 0. */
 const char *hc_accept_remote_address(const struct hc_accept *a);
