@@ -67,3 +67,30 @@ bool hc_message_build_accept(
     struct buf *out, const struct hc_message_accept *m, struct err *e);
 bool hc_message_build_renew_token(
     struct buf *out, const char *token, struct err *e);
+
+/* --- statuses on a joined WebSocket (doc/PROTOCOL-sample.md) --- */
+
+#define HC_MESSAGE_STATUS_MAX ((size_t)4096) /* bytes of one status */
+#define HC_MESSAGE_DETAILS_MAX 512
+
+enum hc_message_status_kind {
+	HC_MESSAGE_STATUS_READY,
+	HC_MESSAGE_STATUS_ERROR,
+	HC_MESSAGE_STATUS_OTHER, /* any other word; to be ignored */
+};
+
+struct hc_message_status {
+	enum hc_message_status_kind kind;
+	bool half_close;                      /* "halfClose": true */
+	char details[HC_MESSAGE_DETAILS_MAX]; /* "" if missing; when read:
+	                                         escaped and cut */
+};
+
+/* ERR_PROTOCOL when it is no JSON object with a text "status", ERR_TOO_BIG
+ * beyond HC_MESSAGE_STATUS_MAX. Details that are no text are left out. */
+bool hc_message_parse_status(struct hc_message_status *s, const void *data,
+    size_t len, struct err *e);
+/* Appends {"status":..,"details":..} and, if set, "halfClose":true. Not for
+ * OTHER. Bytes that are no UTF-8 are read as Latin-1. */
+void hc_message_build_status(
+    struct buf *out, const struct hc_message_status *s);
