@@ -88,8 +88,8 @@ struct hc_message_status {
 
 /* ERR_PROTOCOL when it is no JSON object with a text "status", ERR_TOO_BIG
  * beyond HC_MESSAGE_STATUS_MAX. Details that are no text are left out. */
-bool hc_message_parse_status(struct hc_message_status *s, const void *data,
-    size_t len, struct err *e);
+bool hc_message_parse_status(
+    struct hc_message_status *s, const void *data, size_t len, struct err *e);
 /* Appends {"status":..,"details":..} and, if set, "halfClose":true. Not for
  * OTHER. Bytes that are no UTF-8 are read as Latin-1. */
 void hc_message_build_status(

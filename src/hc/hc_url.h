@@ -59,7 +59,7 @@ struct hc_url_item {
 };
 
 /* The next item of a query, also an empty one; false behind the last. A query
- * with at == NULL has none, an empty one has none either. */
+ * with at == NULL has none, an empty one has one empty item. */
 bool hc_url_next(struct hc_url_view *query, struct hc_url_item *item);
 
 /* The value of the first item of that name, decoded as form data; NULL if there
