@@ -70,8 +70,8 @@ bool end_parse_console(struct tunnel_spec *spec, const char *local,
 /* "host:port", "[v6]:port", "unix:/path", with "/udp" where it is. */
 const char *end_print(const struct end *x, char out[END_TEXT_MAX]);
 
-/* The addresses a local end binds to: 1 or 2 of them, 0 when its host is a
- * name (ERR_USAGE). */
+/* The addresses a local end binds to: 1 or 2 of them (of those for * the second
+ * is for machines without IPv6), 0 when its host is a name (ERR_USAGE). */
 size_t end_bind_addrs(
     const struct end *x, struct addr out[END_BIND_MAX], struct err *e);
 
@@ -102,7 +102,7 @@ void end_listener_close(struct end_listener *ln);
 struct end_dial_options {
 	/* Who asks and by which rules; both are kept (a reference, a copy). A
 	 * NULL policy means the rules without a file, a NULL user anonymous. */
-	const struct policy *policy;
+	struct policy *policy;
 	const char *user;
 	/* The destination was given by the person who runs this process:
 	 * no policy is asked. */

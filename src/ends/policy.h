@@ -37,11 +37,17 @@
  * - Link-local, multicast, broadcast and metadata addresses (169.254.0.0/16,
  *   fe80::/10, fd00:ec2::254, fd20:ce::254, 100.100.100.200, 168.63.129.16,
  *   192.0.0.192, 224.0.0.0/4, 255.255.255.255, ff00::/8) are opened only by a
- *   rule on an address or block that lies within that range; neither * nor a
+ *   rule on an address or block that lies within that range (of two ranges the
+ *   narrower: 169.254.169.254 is not opened by 169.254.0.0/16); neither * nor a
  *   wider block nor a name does.
+ * - Unix paths are compared as they are written; one that is not absolute or
+ *   holds an empty, . or .. part is denied. Links are not looked through: allow
+ *   the few that are meant rather than deny the others.
  * - A *.suffix rule does not open loopback addresses: who runs one name below
  *   the suffix must not reach this machine by pointing it here. An exact name
  *   such as localhost does.
+ * - For listening the addresses stand as they are: 0.0.0.0 is all of IPv4, and
+ *   no range is special.
  * - Without a policy file (p == NULL) everybody may connect to everything but
  *   those ranges, and nobody may listen.
  * - What cannot be judged (no address, a kind unknown) is denied.

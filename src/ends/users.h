@@ -7,7 +7,8 @@
  * are skipped; CR LF and a UTF-8 byte order mark are tolerated. Hashes are
  * those of crypt(5): yescrypt ($y$), bcrypt ($2a$ $2b$ $2y$), sha512-crypt
  * ($6$), sha256-crypt ($5$), each with a bounded cost, so that no file can
- * stall the thread pool. Anything else is refused with file:line: a clear-text
+ * stall the thread pool (yescrypt cost 8, bcrypt 14, 500,000 rounds). Anything
+ * else is refused with file:line: a clear-text
  * password, a name twice, an empty name, control bytes, a line or file too
  * long. A file that everybody on the machine may read or write is refused.
  *
@@ -51,9 +52,15 @@ void users_unref(struct users *u);
 size_t users_count(const struct users *u);
 bool users_has(const struct users *u, const char *name);
 
-/* Whether text is a hash users_parse takes; if not, *e says why (without
- * showing it). */
-bool users_is_hash(const char *text, struct err *e);
+enum users_hash {
+	USERS_HASH_GOOD,
+	USERS_HASH_CLEAR, /* no hash at all: a clear-text password */
+	USERS_HASH_BAD,   /* a hash of another kind, broken, or too costly */
+};
+
+/* What the second part of a line is. If not good, *e says why (ERR_USAGE),
+ * without showing it. */
+enum users_hash users_hash_judge(const char *text, struct err *e);
 
 /* Whether a name may stand in a users file (not empty, no colon, no control
  * bytes, no blanks at its ends, UTF-8, not beginning with #). */

@@ -4,9 +4,10 @@
  * a clear-text users.txt into hashes. Each change writes a new file beside the
  * old one, syncs it and renames it into place: a reader sees the old file or
  * the new one, a crash leaves one of them. Comments, order and line ends of
- * other lines are kept, also the mode and, where possible, owner and group; a
- * new file gets 0600. A symbolic link is followed, the link stays. Two runs at
- * once wait for each other (a lock on the folder).
+ * other lines are kept, also the mode (but for the rights of everybody, with
+ * which a listener would refuse it) and, where possible, owner and group; a new
+ * file gets 0600. A symbolic link is followed, the link stays. Two runs at once
+ * wait for each other (a lock on the folder).
  *
  * These calls block (they hash and sync): they are for the command line, not
  * for a loop.
