@@ -94,8 +94,10 @@ struct hc_accept_room *hc_accept_room_new(
     struct loop *l, struct dialer *d, const char *path, uint64_t timeout_ms);
 /* Drops rejects on their way; accepts in other hands live on. */
 void hc_accept_room_close(struct hc_accept_room *room);
-/* Rejects on their way. */
-size_t hc_accept_room_rejects(const struct hc_accept_room *room);
+/* Calls on_idle(owner) when the last reject on its way is done; false, with no
+ * call to come, when none is. */
+bool hc_accept_room_wait(
+    struct hc_accept_room *room, void (*on_idle)(void *owner), void *owner);
 
 /* Takes the contents of m, also on failure (then m is freed: the address is
  * none, ERR_PROTOCOL). */

@@ -110,48 +110,27 @@ hc_target_set_namespace(struct hc_target *t, const char *text, struct err *e)
 		return err_set(e, ERR_USAGE,
 		    "the namespace is not a host or host:port, such as "
 		    "contoso.servicebus.windows.net");
-	for (char *c = at.host; *c; c++)
-		*c = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
+	hc_url_lower(at.host);
 	free(t->host);
 	t->host = mem_strdup(at.host);
 	t->port = at.port;
 	return true;
 }
 
+/* Segments of harmless characters with something in each, none of them "." or
+ * "..", which a proxy would resolve. */
 static bool
 is_path(const char *s)
 {
-	size_t segment = 0;
+	for (;;) {
+		const size_t n = strspn(s, HC_URL_UNRESERVED);
 
-	for (; *s; s++) {
-		const bool is_letter = (*s >= 'a' && *s <= 'z') ||
-		                       (*s >= 'A' && *s <= 'Z') ||
-		                       (*s >= '0' && *s <= '9');
-
-		if (*s == '/') {
-			if (segment == 0)
-				return false;
-			segment = 0;
-		} else if (is_letter || strchr("._-~", *s)) {
-			segment++;
-		} else {
+		if (n == 0 || (n <= 2 && strspn(s, ".") == n))
 			return false;
-		}
+		if (s[n] != '/')
+			return s[n] == '\0';
+		s += n + 1;
 	}
-	return segment > 0;
-}
-
-static bool
-has_dot_segment(const char *s)
-{
-	while (*s) {
-		const size_t n = strcspn(s, "/");
-
-		if ((n == 1 || n == 2) && strspn(s, ".") == n)
-			return true;
-		s += n + (s[n] == '/');
-	}
-	return false;
 }
 
 bool
@@ -165,8 +144,7 @@ hc_target_set_path(struct hc_target *t, const char *text, struct err *e)
 		at++;
 	for (n = at ? strlen(at) : 0; n > 0 && at[n - 1] == '/'; n--)
 		at[n - 1] = '\0';
-	if (!at || n > HC_TARGET_PATH_MAX || !is_path(at) ||
-	    has_dot_segment(at)) {
+	if (!at || n > HC_TARGET_PATH_MAX || !is_path(at)) {
 		free(item);
 		return err_set(e, ERR_USAGE,
 		    "the path is not the name of a hybrid connection: "

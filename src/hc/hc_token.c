@@ -28,15 +28,13 @@ char *
 hc_token_audience(const char *host, const char *path)
 {
 	const bool is_v6 = strchr(host, ':') && host[0] != '[';
+	char *lower = mem_strdup(host);
 	struct buf b;
 
+	hc_url_lower(lower);
 	buf_init(&b, strlen(host) + 3 * strlen(path) + 16);
-	buf_printf(&b, is_v6 ? "http://[%s]/" : "http://%s/", host);
-	for (size_t i = 0; i < buf_len(&b); i++) {
-		uint8_t *c = buf_data(&b) + i;
-
-		*c = *c >= 'A' && *c <= 'Z' ? (uint8_t)(*c - 'A' + 'a') : *c;
-	}
+	buf_printf(&b, is_v6 ? "http://[%s]/" : "http://%s/", lower);
+	free(lower);
 	if (*path) {
 		hc_url_clean(&b, path, strlen(path));
 		buf_append_text(&b, "/");
@@ -127,14 +125,7 @@ take_fields(const char *s, char *raw[FIELD_COUNT])
 static char *
 decode(const char *text, bool form)
 {
-	struct buf b;
-
-	buf_init(&b, strlen(text) + 1);
-	if (!text_percent_decode(&b, text, strlen(text), form)) {
-		buf_fini(&b);
-		return NULL;
-	}
-	return buf_take_text(&b);
+	return hc_url_decode((struct hc_url_view){text, strlen(text)}, form);
 }
 
 static bool
@@ -202,26 +193,19 @@ parse_signature(struct hc_token *t, const char *text, struct err *e)
 static bool
 is_jwt(const char *s)
 {
-	size_t len = 0;
-	int dots = 0;
+	for (int part = 1;; part++) {
+		const size_t n = strcspn(s, ".");
 
-	for (; *s; s++) {
-		const bool is_letter =
-		    (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
-		    (*s >= '0' && *s <= '9') || *s == '-' || *s == '_';
-
-		if (*s == '.') {
-			if (len == 0)
-				return false;
-			len = 0;
-			dots++;
-		} else if (is_letter) {
-			len++;
-		} else {
+		/* The tilde is no letter of base64url. */
+		if (n == 0 || strspn(s, HC_URL_UNRESERVED) < n ||
+		    memchr(s, '~', n))
 			return false;
-		}
+		if (part == 3)
+			return s[n] == '\0';
+		if (s[n] == '\0')
+			return false;
+		s += n + 1;
 	}
-	return dots == 2 && len > 0;
 }
 
 static bool

@@ -33,8 +33,8 @@ view_is(struct hc_url_view v, const char *text)
 	return v.len == strlen(text) && view_has_prefix(v, text);
 }
 
-static char *
-view_decode(struct hc_url_view v, bool form)
+char *
+hc_url_decode(struct hc_url_view v, bool form)
 {
 	struct buf b;
 
@@ -44,6 +44,15 @@ view_decode(struct hc_url_view v, bool form)
 		return NULL;
 	}
 	return buf_take_text(&b);
+}
+
+void
+hc_url_lower(char *host)
+{
+	for (; *host; host++) {
+		if (*host >= 'A' && *host <= 'Z')
+			*host = (char)(*host - 'A' + 'a');
+	}
 }
 
 /* --- reading --- */
@@ -84,8 +93,7 @@ hc_url_parse(struct hc_url *u, const char *text, struct err *e)
 		    e, ERR_PROTOCOL, "address has no valid host: %s", why.text);
 	}
 	free(host);
-	for (char *c = u->at.host; *c; c++)
-		*c = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
+	hc_url_lower(u->at.host);
 	target_len = strcspn(authority + n, "#");
 	u->target = mem_printf("%s%.*s", authority[n] == '/' ? "" : "/",
 	    (int)target_len, authority + n);
@@ -165,7 +173,7 @@ hc_url_get(struct hc_url_view query, const char *name)
 
 	while (hc_url_next(&query, &item)) {
 		if (view_is(item.name, name))
-			return item.value.at ? view_decode(item.value, true)
+			return item.value.at ? hc_url_decode(item.value, true)
 			                     : NULL;
 	}
 	return NULL;
@@ -210,12 +218,8 @@ hc_url_filter_query(struct buf *out, struct hc_url_view query)
 static bool
 is_clean(char c, bool is_query)
 {
-	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	    (c >= '0' && c <= '9'))
-		return true;
-	return c != '\0' &&
-	       strchr(is_query ? "-_.!~*'();/?:@&=+$,[]" : "-_.!~*'();/:@&=+$,",
-	           c) != NULL;
+	return c != '\0' && (strchr(HC_URL_UNRESERVED "!*'();/:@&=+$,", c) ||
+	                        (is_query && strchr("?[]", c)));
 }
 
 static bool
@@ -262,7 +266,7 @@ hc_url_suffix(const char *target, const char *entity)
 		path.at++;
 		path.len--;
 	}
-	text = view_decode(path, false);
+	text = hc_url_decode(path, false);
 	if (!text)
 		text = mem_strndup(path.at, path.len);
 	if (!text_has_prefix_nocase(text, entity) ||

@@ -20,6 +20,10 @@ struct err;
 #define HC_URL_MAX ((size_t)48 * 1024)
 #define HC_URL_REASON_MAX 256 /* of a reject, decoded */
 
+/* What never needs an escape (RFC 3986, section 2.3). */
+#define HC_URL_UNRESERVED                                                      \
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~"
+
 /* A piece of somebody's text. */
 struct hc_url_view {
 	const char *at;
@@ -27,6 +31,13 @@ struct hc_url_view {
 };
 
 /* --- reading --- */
+
+/* A copy without escapes; `form`: a plus sign is a space. NULL when an escape
+ * is broken. free(). */
+char *hc_url_decode(struct hc_url_view v, bool form);
+
+/* Host names are compared and signed in lower case; ASCII only, in place. */
+void hc_url_lower(char *host);
 
 /* A URL of the service: "wss://host[:port]/path?query". */
 struct hc_url {
