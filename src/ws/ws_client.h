@@ -23,7 +23,7 @@ struct ws_client_events {
 };
 
 /* Takes `below`. Everything in `r` is copied. `o` tells how the WebSocket shall
- * be (client is implied). False, with `below` closed, only when the request
+ * be (client is implied). NULL, with `below` closed, only when the request
  * itself is not allowed (ERR_USAGE). */
 struct ws_client *ws_client_open(struct stream *below,
     const struct ws_request *r, const struct ws_options *o,

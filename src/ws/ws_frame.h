@@ -61,8 +61,9 @@ size_t ws_frame_build_control(uint8_t *out, enum ws_opcode opcode,
 size_t ws_frame_build_close(uint8_t *out, int code, const char *reason);
 
 /* Reads a Close payload: *code is WS_CODE_NONE when it is empty; reason gets
- * at most 123 bytes and a NUL. False (a violation, 1002 or 1007) for one byte,
- * a code not allowed on the wire, or a reason that is no UTF-8. */
+ * at most 123 bytes and a NUL. False for one byte, a code not allowed on the
+ * wire, or a reason that is no UTF-8; *code is then the one to fail with (1002
+ * or 1007) and the reason is empty. */
 bool ws_frame_parse_close(const uint8_t *payload, size_t len, int *code,
     char reason[124]);
 
@@ -70,6 +71,8 @@ bool ws_frame_parse_close(const uint8_t *payload, size_t len, int *code,
 
 struct ws_decoder {
 	bool expect_mask; /* we are the server */
+	bool keep_masked; /* leave the payload of DATA as it came; `mask` and
+			     `frame_at` (behind the piece) tell how to read it */
 	uint8_t head[WS_FRAME_HEAD_MAX];
 	uint8_t head_len;
 	bool in_frame;	 /* payload of a frame is being read */
