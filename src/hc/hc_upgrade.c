@@ -99,12 +99,11 @@ on_client_error(void *owner, const struct err *err)
 	char host[HOSTPORT_TEXT_MAX];
 	struct err told = *err;
 
-	if (err->http_status == 0 && err->code == ERR_TIMEOUT)
+	if (!ws_client_head(u->client) && err->code == ERR_TIMEOUT)
 		set_timeout(u, &told);
 	else
 		err_prefix(&told, "relay %s", hostport_print(&u->at, host));
-	fail(
-	    u, &told, err->http_status != 0 ? ws_client_head(u->client) : NULL);
+	fail(u, &told, ws_client_head(u->client));
 }
 
 static const struct ws_client_events client_events = {

@@ -37,6 +37,7 @@ struct ws_client {
 	uint64_t timeout_ms;
 	int interim;
 	bool settled;
+	bool refused; /* by a whole answer other than 101 */
 	bool closing;
 };
 
@@ -116,10 +117,12 @@ on_data(void *owner, uint8_t *data, size_t len)
 	if (result == HTTP1_MORE)
 		return;
 	if (ws_handshake_check_response(
-	        http1_head(c->parser), c->key, c->protocol, &e))
+	        http1_head(c->parser), c->key, c->protocol, &e)) {
 		succeed(c, data, len);
-	else
-		fail(c, &e);
+		return;
+	}
+	c->refused = http1_head(c->parser)->status != 101;
+	fail(c, &e);
 }
 
 static void
@@ -201,6 +204,12 @@ ws_client_open(struct stream *below, const struct ws_request *r,
 	mem_wipe(buf_data(&request), buf_len(&request));
 	buf_fini(&request);
 	return c;
+}
+
+const struct http1_head *
+ws_client_head(const struct ws_client *c)
+{
+	return c->refused ? http1_head(c->parser) : NULL;
 }
 
 void

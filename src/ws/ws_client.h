@@ -30,8 +30,8 @@ struct ws_client *ws_client_open(struct stream *below,
     uint64_t timeout_ms, const struct ws_client_events *events, void *owner,
     struct err *e);
 
-/* The answer's head when the server refused, for its Date and the like: within
- * on_error and until ws_client_close; NULL when there was no whole head. */
+/* The answer's head when the server refused (not 101), for its Date and the
+ * like: within on_error and until ws_client_close; NULL when there was none. */
 const struct http1_head *ws_client_head(const struct ws_client *c);
 
 /* Gives up, or acknowledges the result. Always due, once. */
