@@ -197,6 +197,15 @@ hc_accept_field(const struct hc_accept *a, const char *name)
 	return NULL;
 }
 
+struct hc_url_view
+hc_accept_raw_query(const struct hc_accept *a)
+{
+	struct hc_url_view path, query;
+
+	hc_url_split(a->url.target, &path, &query);
+	return query;
+}
+
 const char *
 hc_accept_query(const struct hc_accept *a, const char *name)
 {

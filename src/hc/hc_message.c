@@ -355,3 +355,69 @@ hc_message_build_renew_token(struct buf *out, const char *token, struct err *e)
 	json_object_set_new(body, "token", make_text(token));
 	return append(out, "renewToken", body, e);
 }
+
+/* --- statuses --- */
+
+static const char *const status_words[] = {
+    [HC_MESSAGE_STATUS_READY] = "ready",
+    [HC_MESSAGE_STATUS_ERROR] = "error",
+};
+
+static bool
+read_status(struct hc_message_status *s, const json_t *root, struct err *e)
+{
+	const char *word = json_string_value(json_object_get(root, "status"));
+	const char *details =
+	    json_string_value(json_object_get(root, "details"));
+
+	if (!word)
+		return err_set(e, ERR_PROTOCOL, "status has no \"status\"");
+	s->kind = HC_MESSAGE_STATUS_OTHER;
+	for (size_t i = 0; i < sizeof status_words / sizeof *status_words; i++)
+		if (strcmp(word, status_words[i]) == 0)
+			s->kind = (enum hc_message_status_kind)i;
+	s->half_close = json_is_true(json_object_get(root, "halfClose"));
+	if (details)
+		text_escape(
+		    details, strlen(details), s->details, sizeof s->details);
+	return true;
+}
+
+bool
+hc_message_parse_status(
+    struct hc_message_status *s, const void *data, size_t len, struct err *e)
+{
+	json_error_t why;
+	json_t *root;
+	bool is_good;
+
+	memset(s, 0, sizeof *s);
+	if (len > HC_MESSAGE_STATUS_MAX || !is_shallow(data, len))
+		return err_set(e, ERR_TOO_BIG,
+		    "status is longer than %zu bytes or nested too deeply",
+		    HC_MESSAGE_STATUS_MAX);
+	root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &why);
+	if (!root)
+		return err_set(e, ERR_PROTOCOL,
+		    "status is no JSON (line %d, column %d)", why.line,
+		    why.column);
+	is_good = read_status(s, root, e);
+	json_decref(root);
+	return is_good;
+}
+
+void
+hc_message_build_status(struct buf *out, const struct hc_message_status *s)
+{
+	json_t *root = json_object();
+	char *text;
+
+	json_object_set_new(root, "status", json_string(status_words[s->kind]));
+	json_object_set_new(root, "details", make_text(s->details));
+	if (s->half_close)
+		json_object_set_new(root, "halfClose", json_true());
+	text = json_dumps(root, JSON_COMPACT);
+	json_decref(root);
+	buf_append_text(out, text);
+	free(text);
+}
