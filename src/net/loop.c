@@ -160,8 +160,12 @@ arm(struct loop *l)
 	uv_timer_start(&l->timer, on_uv_timer, due > now ? due - now : 0, 0);
 }
 
+static void wake(struct loop *l);
+
 /* Timers that are set meanwhile wait for the next turn even when they are due
- * at once, so that nobody can hold the loop here. */
+ * at once, so that nobody can hold the loop here. libuv would run its timer
+ * again and again if it were armed with no delay now: that is left to the
+ * prepare handle. */
 static void
 on_uv_timer(uv_timer_t *handle)
 {
@@ -180,7 +184,10 @@ on_uv_timer(uv_timer_t *handle)
 		t->on_due(t->owner);
 	}
 	l->firing = false;
-	arm(l);
+	if (l->heap_len > 0 && l->heap[1]->due_ms <= now)
+		wake(l);
+	else
+		arm(l);
 }
 
 void
@@ -325,6 +332,7 @@ on_uv_prepare(uv_prepare_t *handle)
 
 	run_deferred(l);
 	empty_graves(l);
+	arm(l);
 	rest(l);
 }
 
