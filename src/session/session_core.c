@@ -1,0 +1,855 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The one idea: `acked` <= `sent` <= `end` are offsets into the outgoing
+ * stream, and the replay queue holds acked..end. Sending moves `sent`,
+ * acknowledging frees up to `acked`, a resume sets `sent` back to what the
+ * other side has received. Nothing else changes when a carrier does.
+ */
+#include "session/session_core.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/crypt.h"
+#include "util/mem.h"
+
+/* One chunk takes a write of a full turn; small writes share one. */
+#define CHUNK_MIN ((size_t)4 * 1024)
+#define CHUNK_MAX ((size_t)64 * 1024)
+
+/* Control frames that wait: an answer, an ACK, a PING and a PONG, a CLOSE. */
+#define CONTROL_ROOM (2 * SESSION_CONTROL_MAX + 128)
+
+struct chunk {
+	struct chunk *next;
+	size_t len;
+	size_t room;
+	uint8_t bytes[];
+};
+
+struct session_core {
+	struct session_core_options o;
+	enum session_phase phase;
+	struct session_decoder decoder;
+	struct session_notice notice; /* of CLOSE or REFUSE, for the event */
+
+	/* The outgoing stream. */
+	struct chunk *head; /* starts at head_offset */
+	struct chunk *tail;
+	struct chunk *cursor; /* holds `sent`, or NULL at the end */
+	uint64_t head_offset;
+	uint64_t cursor_offset; /* of the cursor's first byte */
+	uint64_t acked;
+	uint64_t sent;
+	uint64_t sent_most; /* over all carriers */
+	uint64_t end;
+	size_t limit;
+
+	/* The incoming stream. */
+	uint64_t received;
+	uint64_t ack_told; /* the last ACK we made */
+	uint64_t ack_due_ms;
+
+	/* Resuming. */
+	uint8_t secret[SESSION_SECRET_SIZE];
+	bool has_secret;
+	uint32_t epoch;
+	uint8_t random[SESSION_RANDOM_SIZE]; /* of the RESUME that is out */
+	uint64_t window_ms;
+	uint64_t window_end_ms;
+	unsigned violations;
+	uint32_t resumes;
+
+	/* Liveness. */
+	uint64_t last_in_ms;
+	uint64_t answer_due_ms; /* greeting or resuming */
+	uint64_t ping_ms;       /* when the PING that is out was sent */
+	bool ping_out;
+	uint32_t rtt_ms;
+
+	bool closing;
+	struct session_notice goodbye;
+	size_t control_len;
+	uint8_t control[CONTROL_ROOM];
+};
+
+void
+session_core_options_init(struct session_core_options *o)
+{
+	*o = (struct session_core_options){
+	    .options = SESSION_OPTION_TLS,
+	    .window_s = 120,
+	    .receive_limit = 16u * 1024 * 1024,
+	    .send_limit = (size_t)16 * 1024 * 1024,
+	    .idle_ms = 15000,
+	    .dead_ms = 10000,
+	    .ack_ms = 20,
+	};
+}
+
+struct session_core *
+session_core_new(const struct session_core_options *o, uint64_t now_ms)
+{
+	struct session_core *c = mem_zalloc(sizeof(*c));
+
+	c->o = *o;
+	c->phase = SESSION_NEW;
+	c->limit = o->send_limit;
+	c->window_ms = (uint64_t)o->window_s * 1000;
+	c->ack_due_ms = UINT64_MAX;
+	c->last_in_ms = now_ms;
+	session_decoder_init(&c->decoder);
+	return c;
+}
+
+/* --- the replay queue --- */
+
+static void
+queue_clear(struct session_core *c)
+{
+	while (c->head != NULL) {
+		struct chunk *next = c->head->next;
+
+		free(c->head);
+		c->head = next;
+	}
+	c->tail = c->cursor = NULL;
+}
+
+void
+session_core_free(struct session_core *c)
+{
+	if (c == NULL)
+		return;
+	queue_clear(c);
+	mem_wipe(c->secret, sizeof(c->secret));
+	free(c);
+}
+
+static struct chunk *
+chunk_add(struct session_core *c, size_t want)
+{
+	size_t room = want < CHUNK_MIN   ? CHUNK_MIN
+	              : want > CHUNK_MAX ? CHUNK_MAX
+	                                 : want;
+	struct chunk *k = mem_alloc(sizeof(*k) + room);
+
+	k->next = NULL;
+	k->len = 0;
+	k->room = room;
+	if (c->tail != NULL) {
+		c->tail->next = k;
+	} else {
+		c->head = k;
+		c->head_offset = c->end;
+	}
+	c->tail = k;
+	return k;
+}
+
+static void
+queue_append(struct session_core *c, const uint8_t *data, size_t len)
+{
+	while (len > 0) {
+		struct chunk *k = c->tail;
+		size_t n;
+
+		if (k == NULL || k->len == k->room)
+			k = chunk_add(c, len);
+		if (c->cursor == NULL && c->sent == c->end) {
+			c->cursor = k;
+			c->cursor_offset = c->end - k->len;
+		}
+		n = k->room - k->len < len ? k->room - k->len : len;
+		memcpy(k->bytes + k->len, data, n);
+		k->len += n;
+		c->end += n;
+		data += n;
+		len -= n;
+	}
+}
+
+/* Frees the chunks that lie wholly before `acked`. The cursor is never before
+ * it, since acked <= sent. */
+static void
+queue_drop(struct session_core *c)
+{
+	while (c->head != NULL && c->head_offset + c->head->len <= c->acked) {
+		struct chunk *k = c->head;
+
+		if (k == c->cursor) {
+			/* All of it is sent: the cursor stands behind it. */
+			c->cursor = k->next;
+			c->cursor_offset += k->len;
+		}
+		c->head_offset += k->len;
+		c->head = k->next;
+		if (c->head == NULL)
+			c->tail = NULL;
+		free(k);
+	}
+}
+
+/* Sets `sent` to an offset within acked..end. */
+static void
+queue_seek(struct session_core *c, uint64_t offset)
+{
+	c->sent = offset;
+	c->cursor = c->head;
+	c->cursor_offset = c->head_offset;
+	while (
+	    c->cursor != NULL && c->cursor_offset + c->cursor->len <= offset) {
+		c->cursor_offset += c->cursor->len;
+		c->cursor = c->cursor->next;
+	}
+}
+
+/* The next bytes to send that lie together. */
+static size_t
+queue_peek(struct session_core *c, const uint8_t **data)
+{
+	size_t at;
+
+	while (c->cursor != NULL &&
+	       c->cursor_offset + c->cursor->len <= c->sent &&
+	       c->cursor->next != NULL) {
+		c->cursor_offset += c->cursor->len;
+		c->cursor = c->cursor->next;
+	}
+	if (c->cursor == NULL)
+		return 0;
+	at = (size_t)(c->sent - c->cursor_offset);
+	*data = c->cursor->bytes + at;
+	return c->cursor->len - at;
+}
+
+static void
+count_sent(struct session_core *c, size_t n)
+{
+	c->sent += n;
+	if (c->sent > c->sent_most)
+		c->sent_most = c->sent;
+}
+
+/* --- control frames --- */
+
+static uint8_t *
+control_room(struct session_core *c, size_t n)
+{
+	assert(c->control_len + n <= CONTROL_ROOM);
+	return c->control + c->control_len;
+}
+
+static void
+put_number(struct session_core *c, enum session_type type, uint64_t number)
+{
+	uint8_t *out = control_room(c, SESSION_HEAD_SIZE + 8);
+
+	c->control_len += session_build_number(out, type, number);
+}
+
+static void
+put_ack(struct session_core *c)
+{
+	c->ack_due_ms = UINT64_MAX;
+	c->ack_told = c->received;
+	put_number(c, SESSION_ACK, c->received);
+}
+
+static void
+put_ping(struct session_core *c, uint64_t now_ms)
+{
+	c->ping_out = true;
+	c->ping_ms = now_ms;
+	put_number(c, SESSION_PING, now_ms);
+}
+
+/* --- carriers --- */
+
+/* A fresh carrier: what was half said on the old one is void. */
+static void
+begin_carrier(struct session_core *c, uint64_t now_ms)
+{
+	session_decoder_init(&c->decoder);
+	c->control_len = 0;
+	c->ping_out = false;
+	c->last_in_ms = now_ms;
+	c->ack_due_ms = UINT64_MAX;
+}
+
+static void
+go_live(struct session_core *c, uint64_t now_ms)
+{
+	c->phase = SESSION_LIVE;
+	put_ping(c, now_ms);
+}
+
+static void
+say_hello(struct session_core *c)
+{
+	struct session_hello h = {.options = c->o.options,
+	    .window_s = c->o.window_s,
+	    .limit = c->o.receive_limit};
+
+	memcpy(h.id, c->o.id, sizeof(h.id));
+	memcpy(h.random, c->o.random, sizeof(h.random));
+	c->control_len +=
+	    session_build_hello(control_room(c, SESSION_CONTROL_MAX), &h);
+}
+
+static void
+ask_resume(struct session_core *c, const uint8_t random[SESSION_RANDOM_SIZE])
+{
+	struct session_resume r = {
+	    .epoch = ++c->epoch, .received = c->received};
+
+	memcpy(r.id, c->o.id, sizeof(r.id));
+	memcpy(r.random, random, sizeof(r.random));
+	memcpy(c->random, random, sizeof(c->random));
+	c->ack_told = c->received;
+	c->control_len += session_build_resume(
+	    control_room(c, SESSION_CONTROL_MAX), &r, c->secret);
+}
+
+void
+session_core_attach(struct session_core *c,
+    const uint8_t random[SESSION_RANDOM_SIZE], uint64_t now_ms)
+{
+	assert(!c->o.is_listener);
+	assert(c->phase == SESSION_NEW || c->phase == SESSION_PARTED);
+	begin_carrier(c, now_ms);
+	c->answer_due_ms = now_ms + SESSION_ANSWER_MS;
+	if (c->phase == SESSION_NEW) {
+		c->phase = SESSION_GREETING;
+		say_hello(c);
+	} else {
+		c->phase = SESSION_RESUMING;
+		ask_resume(c, random);
+	}
+}
+
+/* The smaller offers hold. */
+static void
+agree(struct session_core *c, const struct session_hello *theirs)
+{
+	if (theirs->limit < c->limit)
+		c->limit = theirs->limit;
+	if ((uint64_t)theirs->window_s * 1000 < c->window_ms)
+		c->window_ms = (uint64_t)theirs->window_s * 1000;
+}
+
+void
+session_core_greet(
+    struct session_core *c, const struct session_hello *h, uint64_t now_ms)
+{
+	struct session_hello w = {.options = c->o.options,
+	    .window_s = c->o.window_s,
+	    .limit = c->o.receive_limit};
+
+	assert(c->o.is_listener && c->phase == SESSION_NEW);
+	begin_carrier(c, now_ms);
+	agree(c, h);
+	memcpy(w.random, c->o.random, sizeof(w.random));
+	c->control_len +=
+	    session_build_welcome(control_room(c, SESSION_CONTROL_MAX), &w);
+	if ((c->o.options & SESSION_OPTION_TLS) == 0) {
+		session_make_secret(h->random, c->o.random, c->o.id, c->secret);
+		c->has_secret = true;
+	}
+	go_live(c, now_ms);
+}
+
+/* Whether the other side may say that it has received so much. */
+static bool
+is_received_possible(const struct session_core *c, uint64_t received)
+{
+	return received >= c->acked && received <= c->sent_most;
+}
+
+static void
+go_on_from(struct session_core *c, uint64_t received)
+{
+	c->acked = received;
+	queue_seek(c, received);
+	queue_drop(c);
+	c->resumes++;
+}
+
+int
+session_core_resume(
+    struct session_core *c, const struct session_resume *r, uint64_t now_ms)
+{
+	struct session_resumed answer = {.epoch = r->epoch};
+
+	assert(c->o.is_listener);
+	if (c->phase == SESSION_OVER)
+		return SESSION_REFUSE_GONE;
+	if (!c->has_secret || !session_check_resume(r, c->secret))
+		return SESSION_REFUSE_PROOF;
+	if (r->epoch <= c->epoch)
+		return SESSION_REFUSE_EPOCH;
+	if (!is_received_possible(c, r->received))
+		return SESSION_REFUSE_PROOF;
+	c->epoch = r->epoch;
+	begin_carrier(c, now_ms);
+	go_on_from(c, r->received);
+	answer.received = c->received;
+	c->ack_told = c->received;
+	c->control_len +=
+	    session_build_resumed(control_room(c, SESSION_CONTROL_MAX), &answer,
+	        r->random, c->secret);
+	go_live(c, now_ms);
+	return 0;
+}
+
+static void
+finish(struct session_core *c)
+{
+	c->phase = SESSION_OVER;
+	c->control_len = 0;
+	queue_clear(c);
+	c->acked = c->sent = c->end;
+}
+
+void
+session_core_detach(struct session_core *c, uint64_t now_ms)
+{
+	if (c->phase == SESSION_OVER)
+		return;
+	if (c->phase == SESSION_NEW || c->phase == SESSION_GREETING ||
+	    !c->has_secret || c->violations >= SESSION_VIOLATIONS_MAX) {
+		finish(c);
+		return;
+	}
+	c->control_len = 0;
+	if (c->phase == SESSION_LIVE)
+		c->window_end_ms = now_ms + c->window_ms;
+	c->phase = SESSION_PARTED;
+	/* A goodbye that nobody hears is no reason to wait for the window. */
+	if (c->closing)
+		finish(c);
+}
+
+void
+session_core_set_secret(
+    struct session_core *c, const uint8_t secret[SESSION_SECRET_SIZE])
+{
+	memcpy(c->secret, secret, sizeof(c->secret));
+	c->has_secret = true;
+}
+
+/* --- in --- */
+
+static void
+violation(struct session_core *c, struct session_event *ev, const char *why)
+{
+	c->violations++;
+	*ev = (struct session_event){.kind = SESSION_EVENT_BAD, .text = why};
+}
+
+static void
+on_welcome(struct session_core *c, const struct session_item *item,
+    struct session_event *ev, uint64_t now_ms)
+{
+	struct session_hello w;
+
+	if (c->phase != SESSION_GREETING ||
+	    !session_parse_welcome(&w, item->data, item->len) ||
+	    w.options != c->o.options) {
+		violation(c, ev, "a WELCOME that does not fit");
+		return;
+	}
+	agree(c, &w);
+	if ((c->o.options & SESSION_OPTION_TLS) == 0) {
+		session_make_secret(c->o.random, w.random, c->o.id, c->secret);
+		c->has_secret = true;
+	}
+	go_live(c, now_ms);
+	ev->kind = SESSION_EVENT_OPEN;
+}
+
+static void
+on_resumed(struct session_core *c, const struct session_item *item,
+    struct session_event *ev, uint64_t now_ms)
+{
+	struct session_resumed r;
+
+	if (c->phase != SESSION_RESUMING ||
+	    !session_parse_resumed(&r, item->data, item->len) ||
+	    r.epoch != c->epoch ||
+	    !session_check_resumed(&r, c->random, c->secret) ||
+	    !is_received_possible(c, r.received)) {
+		violation(c, ev, "a RESUMED that does not fit");
+		return;
+	}
+	go_on_from(c, r.received);
+	go_live(c, now_ms);
+	ev->kind = SESSION_EVENT_RESUMED;
+}
+
+static void
+on_notice(struct session_core *c, const struct session_item *item,
+    struct session_event *ev)
+{
+	bool is_refusal = item->type == SESSION_REFUSE;
+	bool awaited =
+	    c->phase == SESSION_GREETING || c->phase == SESSION_RESUMING;
+
+	if (is_refusal != awaited ||
+	    !session_parse_notice(&c->notice, item->data, item->len)) {
+		violation(c, ev, "a REFUSE or CLOSE out of place");
+		return;
+	}
+	*ev = (struct session_event){
+	    .kind = is_refusal ? SESSION_EVENT_REFUSED : SESSION_EVENT_CLOSED,
+	    .code = c->notice.code,
+	    .text = c->notice.text};
+	if (!is_refusal)
+		finish(c);
+}
+
+static void
+on_ack(struct session_core *c, uint64_t received, struct session_event *ev)
+{
+	if (received < c->acked || received > c->sent) {
+		violation(c, ev, "an ACK of bytes that were not sent");
+		return;
+	}
+	if (received == c->acked)
+		return;
+	c->acked = received;
+	queue_drop(c);
+	c->violations = 0;
+	ev->kind = SESSION_EVENT_ACKED;
+}
+
+static void
+on_pong(struct session_core *c, uint64_t number, uint64_t now_ms)
+{
+	if (!c->ping_out || number != c->ping_ms)
+		return;
+	c->ping_out = false;
+	c->rtt_ms = (uint32_t)(now_ms - c->ping_ms);
+}
+
+static void
+on_number(struct session_core *c, const struct session_item *item,
+    struct session_event *ev, uint64_t now_ms)
+{
+	uint64_t number;
+
+	if (c->phase != SESSION_LIVE ||
+	    !session_parse_number(&number, item->data, item->len)) {
+		violation(c, ev, "a frame before the session was open");
+		return;
+	}
+	if (item->type == SESSION_ACK)
+		on_ack(c, number, ev);
+	else if (item->type == SESSION_PONG)
+		on_pong(c, number, now_ms);
+	else if (c->control_len + SESSION_HEAD_SIZE + 8 <=
+	         CONTROL_ROOM - SESSION_CONTROL_MAX - 32)
+		put_number(c, SESSION_PONG, number);
+	/* Beyond that PINGs come faster than their answers go out: they
+	 * answer each other. */
+}
+
+static void
+on_data(struct session_core *c, const struct session_item *item,
+    struct session_event *ev, uint64_t now_ms)
+{
+	uint64_t unacked;
+
+	if (c->phase != SESSION_LIVE) {
+		violation(c, ev, "DATA before the session was open");
+		return;
+	}
+	c->received += item->len;
+	unacked = c->received - c->ack_told;
+	if (unacked > c->o.receive_limit) {
+		c->received -= item->len;
+		violation(c, ev, "more DATA than the limit allows");
+		return;
+	}
+	c->violations = 0;
+	*ev = (struct session_event){
+	    .kind = SESSION_EVENT_DATA, .data = item->data, .len = item->len};
+	if (unacked >= 65536 && unacked >= c->o.receive_limit / 16)
+		c->ack_due_ms = now_ms;
+	else if (c->ack_due_ms == UINT64_MAX)
+		c->ack_due_ms = now_ms + c->o.ack_ms;
+}
+
+static void
+on_frame(struct session_core *c, const struct session_item *item,
+    struct session_event *ev, uint64_t now_ms)
+{
+	switch (item->type) {
+	case SESSION_WELCOME:
+		on_welcome(c, item, ev, now_ms);
+		break;
+	case SESSION_RESUMED:
+		on_resumed(c, item, ev, now_ms);
+		break;
+	case SESSION_REFUSE:
+	case SESSION_CLOSE:
+		on_notice(c, item, ev);
+		break;
+	case SESSION_ACK:
+	case SESSION_PING:
+	case SESSION_PONG:
+		on_number(c, item, ev, now_ms);
+		break;
+	default:
+		violation(c, ev, "a second HELLO or RESUME");
+	}
+}
+
+void
+session_core_next(struct session_core *c, uint8_t **data, size_t *len,
+    struct session_event *ev, uint64_t now_ms)
+{
+	struct session_item item;
+
+	*ev = (struct session_event){.kind = SESSION_EVENT_NONE};
+	if (*len > 0)
+		c->last_in_ms = now_ms;
+	while (ev->kind == SESSION_EVENT_NONE && c->phase != SESSION_OVER) {
+		session_decoder_next(&c->decoder, data, len, &item);
+		if (item.kind == SESSION_ITEM_NONE && *len == 0)
+			return;
+		if (item.kind == SESSION_ITEM_BAD)
+			violation(c, ev, item.why);
+		else if (item.kind == SESSION_ITEM_DATA)
+			on_data(c, &item, ev, now_ms);
+		else if (item.kind == SESSION_ITEM_FRAME)
+			on_frame(c, &item, ev, now_ms);
+	}
+}
+
+/* --- out --- */
+
+size_t
+session_core_room(const struct session_core *c)
+{
+	size_t kept = (size_t)(c->end - c->acked);
+
+	return kept < c->limit ? c->limit - kept : 0;
+}
+
+void
+session_core_write(struct session_core *c, const uint8_t *data, size_t len)
+{
+	if (c->phase == SESSION_OVER)
+		return;
+	assert(!c->closing);
+	queue_append(c, data, len);
+}
+
+bool
+session_core_write_through(struct session_core *c, const uint8_t *data,
+    size_t len, uint8_t head[SESSION_HEAD_SIZE])
+{
+	if (c->phase != SESSION_LIVE || c->sent != c->end ||
+	    c->control_len > 0 || c->closing)
+		return false;
+	queue_append(c, data, len);
+	count_sent(c, len);
+	session_build_data_head(head, len);
+	return true;
+}
+
+static size_t
+output_control(struct session_core *c, uint8_t *out, size_t room)
+{
+	size_t n = c->control_len;
+
+	if (n == 0 || n > room)
+		return 0;
+	memcpy(out, c->control, n);
+	c->control_len = 0;
+	return n;
+}
+
+/* DATA frames that fill the room. Before WELCOME the sender may send as well
+ * (TLS's first flight), but after RESUME it must wait for RESUMED. */
+static size_t
+output_data(struct session_core *c, uint8_t *out, size_t room)
+{
+	size_t used = 0;
+
+	if (c->phase != SESSION_LIVE && c->phase != SESSION_GREETING)
+		return 0;
+	while (c->sent < c->end && room - used > SESSION_HEAD_SIZE) {
+		size_t space = room - used - SESSION_HEAD_SIZE;
+		const uint8_t *data = NULL;
+		size_t n = queue_peek(c, &data);
+
+		if (n > space)
+			n = space;
+		if (n > SESSION_DATA_MAX)
+			n = SESSION_DATA_MAX;
+		session_build_data_head(out + used, n);
+		memcpy(out + used + SESSION_HEAD_SIZE, data, n);
+		used += SESSION_HEAD_SIZE + n;
+		count_sent(c, n);
+	}
+	return used;
+}
+
+static size_t
+output_goodbye(struct session_core *c, uint8_t *out, size_t room)
+{
+	size_t n;
+
+	if (!c->closing || c->phase != SESSION_LIVE || c->sent != c->end ||
+	    room < SESSION_CONTROL_MAX)
+		return 0;
+	n = session_build_notice(
+	    out, SESSION_CLOSE, c->goodbye.code, c->goodbye.text);
+	finish(c);
+	return n;
+}
+
+size_t
+session_core_output(
+    struct session_core *c, uint8_t *out, size_t room, uint64_t now_ms)
+{
+	size_t used;
+
+	if (c->phase == SESSION_LIVE && c->ack_due_ms <= now_ms)
+		put_ack(c);
+	used = output_control(c, out, room);
+	if (c->control_len > 0)
+		return used;
+	used += output_data(c, out + used, room - used);
+	used += output_goodbye(c, out + used, room - used);
+	return used;
+}
+
+bool
+session_core_has_output(const struct session_core *c)
+{
+	if (c->control_len > 0)
+		return true;
+	if (c->phase == SESSION_LIVE)
+		return c->sent < c->end || c->closing;
+	return c->phase == SESSION_GREETING && c->sent < c->end;
+}
+
+void
+session_core_close(
+    struct session_core *c, enum session_close_code code, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (c->phase == SESSION_OVER || c->closing)
+		return;
+	if (n > SESSION_TEXT_MAX)
+		n = SESSION_TEXT_MAX;
+	c->goodbye.code = (uint16_t)code;
+	memcpy(c->goodbye.text, text, n);
+	c->goodbye.text[n] = '\0';
+	c->closing = true;
+	if (c->phase != SESSION_LIVE)
+		finish(c);
+}
+
+/* --- time --- */
+
+static uint64_t
+least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+uint64_t
+session_core_deadline(const struct session_core *c)
+{
+	switch (c->phase) {
+	case SESSION_GREETING:
+		return c->answer_due_ms;
+	case SESSION_RESUMING:
+		return least(c->answer_due_ms, c->window_end_ms);
+	case SESSION_PARTED:
+		return c->window_end_ms;
+	case SESSION_LIVE:
+		return least(c->ack_due_ms, c->ping_out
+		                                ? c->ping_ms + c->o.dead_ms
+		                                : c->last_in_ms + c->o.idle_ms);
+	case SESSION_NEW:
+	case SESSION_OVER:
+	default:
+		return UINT64_MAX;
+	}
+}
+
+/* A PING that was answered by anything but its PONG shows life, too; only
+ * silence since the PING is death. */
+static enum session_tick
+tick_live(struct session_core *c, uint64_t now_ms)
+{
+	if (c->ping_out && now_ms >= c->ping_ms + c->o.dead_ms) {
+		if (c->last_in_ms <= c->ping_ms)
+			return SESSION_TICK_DEAD;
+		c->ping_out = false;
+	}
+	if (!c->ping_out && now_ms >= c->last_in_ms + c->o.idle_ms) {
+		put_ping(c, now_ms);
+		return SESSION_TICK_OUTPUT;
+	}
+	return c->ack_due_ms <= now_ms ? SESSION_TICK_OUTPUT
+	                               : SESSION_TICK_NONE;
+}
+
+enum session_tick
+session_core_tick(struct session_core *c, uint64_t now_ms)
+{
+	switch (c->phase) {
+	case SESSION_LIVE:
+		return tick_live(c, now_ms);
+	case SESSION_GREETING:
+		return now_ms >= c->answer_due_ms ? SESSION_TICK_DEAD
+		                                  : SESSION_TICK_NONE;
+	case SESSION_RESUMING:
+		if (now_ms >= c->window_end_ms)
+			break;
+		return now_ms >= c->answer_due_ms ? SESSION_TICK_DEAD
+		                                  : SESSION_TICK_NONE;
+	case SESSION_PARTED:
+		if (now_ms >= c->window_end_ms)
+			break;
+		return SESSION_TICK_NONE;
+	case SESSION_NEW:
+	case SESSION_OVER:
+	default:
+		return SESSION_TICK_NONE;
+	}
+	finish(c);
+	return SESSION_TICK_OVER;
+}
+
+/* --- looking --- */
+
+enum session_phase
+session_core_phase(const struct session_core *c)
+{
+	return c->phase;
+}
+
+const uint8_t *
+session_core_id(const struct session_core *c)
+{
+	return c->o.id;
+}
+
+void
+session_core_stats(const struct session_core *c, struct session_stats *s)
+{
+	*s = (struct session_stats){.bytes_in = c->received,
+	    .bytes_out = c->acked,
+	    .unacked = (size_t)(c->end - c->acked),
+	    .resumes = c->resumes,
+	    .rtt_ms = c->rtt_ms};
+}
