@@ -41,6 +41,10 @@ struct agent_options {
 	 * "unix:/path"; NULL: they are refused. Copied. */
 	const char *default_target;
 
+	/* Network faults of the first attempt are tried again, as later ones
+	 * are; else they end in on_failed. */
+	bool retry_first;
+
 	size_t connections_max; /* served at once; 0: 10,000 */
 	size_t pending_max;     /* accepts not yet answered; 0: 256 */
 	uint64_t connect_ms;    /* to the destination; 0: 12,000 */

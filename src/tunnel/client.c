@@ -1,0 +1,802 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A tunnel is a listening end with its connections; a connection waits for its
+ * turn, dials in the way of the client, and is pumped. Which pointer is set
+ * says how far it is:
+ *
+ *     accepted -> [waiting] -> dial (timer: again later) -> pump -> over
+ *
+ * Its local stream stays stopped until the destination is reached, so nothing
+ * that the application sends is read, kept or lost before.
+ */
+#include "tunnel/client.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ends/end.h"
+#include "hc/hc_target.h"
+#include "net/addr.h"
+#include "net/loop.h"
+#include "net/pump.h"
+#include "net/stream.h"
+#include "tunnel/way.h"
+#include "util/err.h"
+#include "util/list.h"
+#include "util/log.h"
+#include "util/mem.h"
+
+#define RETRY_FIRST_MS ((uint64_t)250)
+
+struct client {
+	struct loop *loop;
+	struct client_options o;
+	struct hc_target target;
+	const struct way *way;
+	char *user;
+	char *credentials; /* secret */
+	struct list tunnels;
+	struct list waiting; /* conns, the oldest first */
+	size_t n_waiting;
+	size_t n_connecting;
+	size_t n_live;
+	unsigned last_tunnel;
+	uint64_t last_conn;
+	uint64_t opened, failed;
+	uint64_t bytes_up, bytes_down; /* of connections that are over */
+	bool was_online;               /* the listener was reached once */
+	struct err last_error;
+	uint64_t last_error_ms;
+	struct way_dial *login;
+	void (*login_done)(void *owner, bool verified, const struct err *err);
+	void *login_owner;
+	char relay[HOSTPORT_TEXT_MAX];
+	const struct client_events *events;
+	void *owner;
+	bool closing;
+};
+
+struct tunnel {
+	struct list link;
+	struct client *client;
+	unsigned id;
+	struct end_listener *listener; /* NULL: closed */
+	struct tunnel_spec spec;
+	struct list conns;
+	size_t live;
+	uint64_t opened, failed;
+	uint64_t bytes_up, bytes_down; /* of connections that are over */
+	char listen[END_BIND_MAX * (ADDR_TEXT_MAX + 2)];
+	char destination[END_TEXT_MAX];
+};
+
+struct conn {
+	struct list link;  /* in its tunnel */
+	struct list queue; /* in client.waiting */
+	struct tunnel *tunnel;
+	uint64_t id;
+	struct stream *local; /* until the pump has it */
+	struct way_dial *dial;
+	struct timer retry;
+	struct pump *pump;
+	bool is_connecting; /* counted so: dialling, or to be dialled again */
+	uint64_t accepted_ms;
+	uint64_t started_ms;
+	uint64_t wait_ms; /* before the next try */
+	char *peer;
+};
+
+static void start_waiting(struct client *c);
+
+/* --- trouble --- */
+
+static void
+tell_error(struct client *c, unsigned tunnel_id, const struct err *err)
+{
+	c->last_error = *err;
+	c->last_error_ms = loop_now_ms(c->loop);
+	if (c->events->on_connection_error != NULL)
+		c->events->on_connection_error(c->owner, tunnel_id, err);
+}
+
+/* --- the end of a connection --- */
+
+static void
+free_conn(void *object)
+{
+	struct conn *x = object;
+
+	free(x->peer);
+	free(x);
+}
+
+static void
+free_tunnel(void *object)
+{
+	free(object);
+}
+
+static void
+look_if_over(struct tunnel *t)
+{
+	if (t->listener != NULL || !list_is_empty(&t->conns))
+		return;
+	list_remove(&t->link);
+	loop_bury(t->client->loop, t, free_tunnel);
+}
+
+static void
+log_end(const struct conn *x, uint64_t up, uint64_t down, const char *why)
+{
+	const struct tunnel *t = x->tunnel;
+	uint64_t now = loop_now_ms(t->client->loop);
+
+	log_info("connection closed",
+	    "id=%llu tunnel=%u peer=%s destination=%s up=%llu down=%llu "
+	    "ms=%llu reason=%s",
+	    (unsigned long long)x->id, t->id, x->peer, t->destination,
+	    (unsigned long long)up, (unsigned long long)down,
+	    (unsigned long long)(now - x->accepted_ms), why);
+}
+
+static void
+stop_pump(struct conn *x, const char *why)
+{
+	struct tunnel *t = x->tunnel;
+	struct client *c = t->client;
+	uint64_t up, down;
+
+	pump_bytes(x->pump, &up, &down);
+	t->bytes_up += up;
+	t->bytes_down += down;
+	c->bytes_up += up;
+	c->bytes_down += down;
+	t->live--;
+	c->n_live--;
+	log_end(x, up, down, why);
+	pump_close(x->pump);
+	x->pump = NULL;
+}
+
+static void
+leave_queue(struct conn *x)
+{
+	if (!list_is_linked(&x->queue))
+		return;
+	list_remove(&x->queue);
+	x->tunnel->client->n_waiting--;
+}
+
+static void
+stop_connecting(struct conn *x)
+{
+	struct client *c = x->tunnel->client;
+
+	timer_clear(&x->retry);
+	if (x->dial != NULL)
+		c->way->close_dial(x->dial);
+	x->dial = NULL;
+	if (x->is_connecting)
+		c->n_connecting--;
+	x->is_connecting = false;
+}
+
+/* Ends a connection in whatever state; its tunnel may end with it. */
+static void
+drop(struct conn *x, const char *why)
+{
+	struct tunnel *t = x->tunnel;
+
+	leave_queue(x);
+	stop_connecting(x);
+	if (x->pump != NULL)
+		stop_pump(x, why);
+	if (x->local != NULL)
+		stream_reset(x->local);
+	x->local = NULL;
+	list_remove(&x->link);
+	loop_bury(t->client->loop, x, free_conn);
+	look_if_over(t);
+}
+
+/* The destination was not reached: the application sees a reset. */
+static void
+give_up(struct conn *x, const struct err *err)
+{
+	struct tunnel *t = x->tunnel;
+	struct client *c = t->client;
+	unsigned id = t->id;
+
+	log_debug("connection failed", "id=%llu tunnel=%u reason=%s",
+	    (unsigned long long)x->id, id, err->text);
+	t->failed++;
+	c->failed++;
+	drop(x, err->text);
+	start_waiting(c);
+	tell_error(c, id, err);
+}
+
+/* --- carrying --- */
+
+static void
+on_pump_done(void *owner, const struct err *err, bool from_local)
+{
+	struct conn *x = owner;
+	struct client *c = x->tunnel->client;
+	unsigned id = x->tunnel->id;
+	struct err why;
+
+	if (err == NULL) {
+		drop(x, "end");
+		return;
+	}
+	why = *err;
+	err_prefix(&why, from_local ? "local" : "remote");
+	drop(x, why.text);
+	if (!from_local)
+		tell_error(c, id, &why);
+}
+
+static const struct pump_events pump_events = {.on_done = on_pump_done};
+
+static void
+on_dial_open(void *owner, struct stream *s)
+{
+	struct conn *x = owner;
+	struct tunnel *t = x->tunnel;
+	struct client *c = t->client;
+	struct stream *local = x->local;
+
+	stop_connecting(x);
+	c->was_online = true;
+	c->opened++;
+	t->opened++;
+	c->n_live++;
+	t->live++;
+	x->local = NULL;
+	x->pump = pump_open(local, s, &pump_events, x);
+	start_waiting(c);
+}
+
+/* --- reaching the destination --- */
+
+/* Listeners and relays come back; what else was said stays said. */
+static bool
+can_heal(
+    const struct client *c, const struct err *err, enum way_refusal refusal)
+{
+	if (refusal == WAY_REFUSAL_RELAY)
+		return err->http_status == 404 &&
+		       strstr(err->text, "no such hybrid connection") == NULL;
+	return refusal == WAY_REFUSAL_NONE && c->was_online &&
+	       (err->code == ERR_REFUSED || err->code == ERR_UNREACHABLE ||
+	           err->code == ERR_RESET);
+}
+
+static void
+on_dial_error(void *owner, const struct err *err, enum way_refusal refusal)
+{
+	struct conn *x = owner;
+	struct client *c = x->tunnel->client;
+	uint64_t age = loop_now_ms(c->loop) - x->started_ms;
+
+	c->way->close_dial(x->dial);
+	x->dial = NULL;
+	if (!can_heal(c, err, refusal) || age + x->wait_ms > c->o.retry_ms) {
+		give_up(x, err);
+		return;
+	}
+	timer_set(&x->retry, x->wait_ms);
+	x->wait_ms *= 2;
+}
+
+static const struct way_dial_events dial_events = {
+    .on_open = on_dial_open,
+    .on_error = on_dial_error,
+};
+
+static struct way_dial_options
+dial_options(const struct client *c)
+{
+	return (struct way_dial_options){
+	    .loop = c->loop,
+	    .dialer = c->o.dialer,
+	    .target = &c->target,
+	    .credentials = c->credentials,
+	    .timeout_ms = c->o.ready_ms,
+	    .ping_ms = c->o.ping_ms,
+	    .half_idle_ms = c->o.half_idle_ms,
+	};
+}
+
+static void
+dial(void *owner)
+{
+	struct conn *x = owner;
+	struct client *c = x->tunnel->client;
+	struct way_dial_options o = dial_options(c);
+
+	o.destination = &x->tunnel->spec.remote.at;
+	x->dial = c->way->open_dial(&o, &dial_events, x);
+}
+
+static void
+start_waiting(struct client *c)
+{
+	while (!c->closing && c->n_connecting < c->o.connecting_max &&
+	       !list_is_empty(&c->waiting)) {
+		struct conn *x = LIST_OF(c->waiting.next, struct conn, queue);
+
+		leave_queue(x);
+		x->is_connecting = true;
+		c->n_connecting++;
+		x->started_ms = loop_now_ms(c->loop);
+		dial(x);
+	}
+}
+
+static char *
+print_peer(const struct addr *peer)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (peer == NULL || peer->len == 0)
+		return mem_strdup("-");
+	return mem_strdup(addr_print(peer, text));
+}
+
+static void
+on_accept(void *owner, struct stream *s, const struct addr *peer)
+{
+	struct tunnel *t = owner;
+	struct client *c = t->client;
+	struct conn *x;
+	struct err err;
+
+	if (c->n_live + c->n_connecting + c->n_waiting >=
+	    c->o.connections_max) {
+		stream_reset(s);
+		t->failed++;
+		c->failed++;
+		err_set(&err, ERR_TOO_BIG, "more than %zu connections at once",
+		    c->o.connections_max);
+		tell_error(c, t->id, &err);
+		return;
+	}
+	x = mem_zalloc(sizeof(*x));
+	x->tunnel = t;
+	x->id = ++c->last_conn;
+	x->local = s;
+	x->peer = print_peer(peer);
+	x->accepted_ms = loop_now_ms(c->loop);
+	x->wait_ms = RETRY_FIRST_MS;
+	timer_init(&x->retry, c->loop, dial, x);
+	list_append(&t->conns, &x->link);
+	list_init(&x->queue);
+	list_append(&c->waiting, &x->queue);
+	c->n_waiting++;
+	start_waiting(c);
+}
+
+/* --- tunnels --- */
+
+static void
+on_pause(void *owner, bool paused, const struct err *err)
+{
+	struct tunnel *t = owner;
+	struct client *c = t->client;
+
+	if (c->events->on_tunnel_pause != NULL)
+		c->events->on_tunnel_pause(c->owner, t->id, paused, err);
+}
+
+static const struct end_listener_events listener_events = {
+    .on_accept = on_accept,
+    .on_pause = on_pause,
+};
+
+static bool
+check_spec(
+    const struct client *c, const struct tunnel_spec *spec, struct err *e)
+{
+	char text[END_TEXT_MAX];
+
+	if (spec->local.kind->has_datagrams || spec->remote.kind->has_datagrams)
+		return err_set(e, ERR_USAGE,
+		    "datagrams (/udp) cannot be carried in the %s way",
+		    c->way->name);
+	if (spec->remote.kind->has_path)
+		return err_set(e, ERR_USAGE,
+		    "the %s way cannot name %s: give it to the listener as "
+		    "its --default-target",
+		    c->way->name, end_print(&spec->remote, text));
+	if (spec->remote.at.port == 0)
+		return err_set(
+		    e, ERR_USAGE, "the destination needs a port that is not 0");
+	return true;
+}
+
+static void
+print_listen(struct tunnel *t)
+{
+	size_t n = end_listener_count(t->listener), at = 0;
+	char text[ADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < n && at < sizeof(t->listen); i++)
+		at += (size_t)snprintf(t->listen + at, sizeof(t->listen) - at,
+		    "%s%s", i > 0 ? ", " : "",
+		    addr_print(end_listener_addr(t->listener, i), text));
+}
+
+unsigned
+client_tunnel_open(
+    struct client *c, const struct tunnel_spec *spec, struct err *e)
+{
+	struct tunnel *t;
+
+	if (!check_spec(c, spec, e))
+		return 0;
+	t = mem_zalloc(sizeof(*t));
+	t->client = c;
+	t->spec = *spec;
+	t->listener = end_listen(c->loop, &spec->local, &listener_events, t, e);
+	if (t->listener == NULL) {
+		free(t);
+		return 0;
+	}
+	t->id = ++c->last_tunnel;
+	list_init(&t->conns);
+	print_listen(t);
+	end_print(&spec->remote, t->destination);
+	list_append(&c->tunnels, &t->link);
+	return t->id;
+}
+
+static struct tunnel *
+find_tunnel(const struct client *c, unsigned id)
+{
+	struct list *at;
+
+	LIST_EACH (at, &c->tunnels) {
+		struct tunnel *t = LIST_OF(at, struct tunnel, link);
+
+		if (t->id == id)
+			return t;
+	}
+	return NULL;
+}
+
+/* The last of its connections takes the tunnel along. */
+static void
+close_tunnel(struct tunnel *t, bool end_live, const char *why)
+{
+	struct list *at, *after;
+
+	if (t->listener != NULL)
+		end_listener_close(t->listener);
+	t->listener = NULL;
+	if (list_is_empty(&t->conns)) {
+		look_if_over(t);
+		return;
+	}
+	if (!end_live)
+		return;
+	LIST_EACH_SAFE (at, after, &t->conns)
+		drop(LIST_OF(at, struct conn, link), why);
+}
+
+bool
+client_tunnel_close(struct client *c, unsigned id, bool end_live, size_t *live)
+{
+	struct tunnel *t = find_tunnel(c, id);
+
+	if (t == NULL || t->listener == NULL)
+		return false;
+	if (live != NULL)
+		*live = t->live;
+	close_tunnel(t, end_live, "tunnel closed");
+	start_waiting(c);
+	return true;
+}
+
+/* --- showing --- */
+
+static void
+add_live_bytes(const struct tunnel *t, uint64_t *up, uint64_t *down)
+{
+	struct list *at;
+
+	LIST_EACH (at, &t->conns) {
+		const struct conn *x = LIST_OF(at, struct conn, link);
+		uint64_t more_up, more_down;
+
+		if (x->pump == NULL)
+			continue;
+		pump_bytes(x->pump, &more_up, &more_down);
+		*up += more_up;
+		*down += more_down;
+	}
+}
+
+static void
+fill_tunnel(const struct tunnel *t, struct client_tunnel_info *info)
+{
+	*info = (struct client_tunnel_info){
+	    .id = t->id,
+	    .listen = t->listen,
+	    .destination = t->destination,
+	    .is_closed = t->listener == NULL,
+	    .live = t->live,
+	    .opened = t->opened,
+	    .failed = t->failed,
+	    .bytes_up = t->bytes_up,
+	    .bytes_down = t->bytes_down,
+	};
+	add_live_bytes(t, &info->bytes_up, &info->bytes_down);
+}
+
+bool
+client_tunnel_info(
+    const struct client *c, unsigned id, struct client_tunnel_info *info)
+{
+	const struct tunnel *t = find_tunnel(c, id);
+
+	if (t == NULL)
+		return false;
+	fill_tunnel(t, info);
+	return true;
+}
+
+void
+client_each_tunnel(const struct client *c,
+    void (*each)(void *arg, const struct client_tunnel_info *info), void *arg)
+{
+	struct client_tunnel_info info;
+	struct list *at;
+
+	LIST_EACH (at, &c->tunnels) {
+		fill_tunnel(LIST_OF(at, struct tunnel, link), &info);
+		each(arg, &info);
+	}
+}
+
+static void
+fill_conn(const struct conn *x, struct client_connection_info *info)
+{
+	const struct tunnel *t = x->tunnel;
+
+	*info = (struct client_connection_info){
+	    .id = x->id,
+	    .tunnel_id = t->id,
+	    .peer = x->peer,
+	    .destination = t->destination,
+	    .state = x->pump != NULL    ? "open"
+	             : x->is_connecting ? "connecting"
+	                                : "waiting",
+	    .age_ms = loop_now_ms(t->client->loop) - x->accepted_ms,
+	};
+	if (x->pump != NULL)
+		pump_bytes(x->pump, &info->bytes_up, &info->bytes_down);
+}
+
+void
+client_each_connection(const struct client *c, unsigned tunnel_id,
+    void (*each)(void *arg, const struct client_connection_info *info),
+    void *arg)
+{
+	struct client_connection_info info;
+	struct list *at, *in;
+
+	LIST_EACH (at, &c->tunnels) {
+		const struct tunnel *t = LIST_OF(at, struct tunnel, link);
+
+		if (tunnel_id != 0 && t->id != tunnel_id)
+			continue;
+		LIST_EACH (in, &t->conns) {
+			fill_conn(LIST_OF(in, struct conn, link), &info);
+			each(arg, &info);
+		}
+	}
+}
+
+void
+client_status(const struct client *c, struct client_status *status)
+{
+	struct list *at;
+
+	*status = (struct client_status){
+	    .relay = c->relay,
+	    .path = c->target.path,
+	    .user = c->user,
+	    .mode = c->o.mode,
+	    .way = c->way->name,
+	    .waiting = c->n_waiting,
+	    .connecting = c->n_connecting,
+	    .live = c->n_live,
+	    .opened = c->opened,
+	    .failed = c->failed,
+	    .bytes_up = c->bytes_up,
+	    .bytes_down = c->bytes_down,
+	};
+	LIST_EACH (at, &c->tunnels) {
+		const struct tunnel *t = LIST_OF(at, struct tunnel, link);
+
+		status->tunnels += t->listener != NULL;
+		add_live_bytes(t, &status->bytes_up, &status->bytes_down);
+	}
+	if (c->last_error.code == ERR_NONE)
+		return;
+	status->last_error = &c->last_error;
+	status->last_error_age_ms = loop_now_ms(c->loop) - c->last_error_ms;
+}
+
+/* --- login --- */
+
+static void
+drop_login(struct client *c)
+{
+	struct way_dial *d = c->login;
+
+	c->login = NULL;
+	if (d != NULL)
+		c->way->close_dial(d);
+}
+
+static void
+on_login_open(void *owner, struct stream *s)
+{
+	struct client *c = owner;
+
+	drop_login(c);
+	stream_shutdown(s);
+	stream_close(s);
+	c->was_online = true;
+	c->login_done(c->login_owner, true, NULL);
+}
+
+/* What a listener answers that does not know the check. The original checks the
+ * password, then fails to reach port 0. */
+static void
+on_login_error(void *owner, const struct err *given, enum way_refusal refusal)
+{
+	struct client *c = owner;
+	struct err err = *given;
+
+	drop_login(c);
+	if (refusal == WAY_REFUSAL_OTHER) {
+		c->was_online = true;
+		c->login_done(c->login_owner,
+		    err.http_status == 0 && err.code == ERR_REFUSED, NULL);
+		return;
+	}
+	if (refusal == WAY_REFUSAL_LOGIN) {
+		c->was_online = true;
+		err.http_status = 403;
+	}
+	c->login_done(c->login_owner, false, &err);
+}
+
+static const struct way_dial_events login_events = {
+    .on_open = on_login_open,
+    .on_error = on_login_error,
+};
+
+void
+client_login(struct client *c,
+    void (*done)(void *owner, bool verified, const struct err *err),
+    void *owner)
+{
+	struct way_dial_options o = dial_options(c);
+
+	drop_login(c);
+	c->login_done = done;
+	c->login_owner = owner;
+	c->login = c->way->open_dial(&o, &login_events, c);
+}
+
+bool
+client_set_login(
+    struct client *c, const char *user, const char *password, struct err *e)
+{
+	char *credentials = NULL;
+
+	if (user != NULL) {
+		credentials = c->way->credentials(
+		    user, password != NULL ? password : "", e);
+		if (credentials == NULL)
+			return false;
+	}
+	mem_free_secret(c->credentials);
+	c->credentials = credentials;
+	free(c->user);
+	c->user = user != NULL ? mem_strdup(user) : NULL;
+	return true;
+}
+
+/* --- life --- */
+
+static void
+take_options(struct client *c, const struct client_options *o)
+{
+	struct hostport at;
+
+	c->o = *o;
+	c->o.target = NULL;
+	c->o.user = NULL;
+	c->o.password = NULL;
+	if (c->o.connecting_max == 0)
+		c->o.connecting_max = 64;
+	if (c->o.connections_max == 0)
+		c->o.connections_max = 10000;
+	if (c->o.ready_ms == 0)
+		c->o.ready_ms = 30000;
+	if (c->o.retry_ms == 0)
+		c->o.retry_ms = 5000;
+	if (c->o.ping_ms == 0)
+		c->o.ping_ms = 30000;
+	if (c->o.half_idle_ms == 0)
+		c->o.half_idle_ms = 120000;
+	hc_target_copy(&c->target, o->target);
+	hc_target_address(&c->target, &at);
+	hostport_print(&at, c->relay);
+}
+
+static void
+free_client(void *object)
+{
+	struct client *c = object;
+
+	hc_target_fini(&c->target);
+	mem_free_secret(c->credentials);
+	free(c->user);
+	free(c);
+}
+
+static bool
+check_options(struct client *c, const struct client_options *o, struct err *e)
+{
+	if (!hc_target_check(o->target, HC_TARGET_SEND, e))
+		return false;
+	c->way = way_for_mode(o->mode);
+	if (c->way == NULL)
+		return err_set(e, ERR_USAGE,
+		    "mode %s is not known to this build; use auto or sample",
+		    client_mode_name(o->mode));
+	return client_set_login(c, o->user, o->password, e);
+}
+
+struct client *
+client_open(struct loop *l, const struct client_options *o,
+    const struct client_events *events, void *owner, struct err *e)
+{
+	struct client *c = mem_zalloc(sizeof(*c));
+
+	hc_target_init(&c->target);
+	if (!check_options(c, o, e)) {
+		free_client(c);
+		return NULL;
+	}
+	c->loop = l;
+	c->events = events;
+	c->owner = owner;
+	list_init(&c->tunnels);
+	list_init(&c->waiting);
+	take_options(c, o);
+	return c;
+}
+
+void
+client_close(struct client *c)
+{
+	struct list *at, *after;
+
+	assert(!c->closing);
+	c->closing = true;
+	drop_login(c);
+	LIST_EACH_SAFE (at, after, &c->tunnels)
+		close_tunnel(
+		    LIST_OF(at, struct tunnel, link), true, "client ends");
+	loop_bury(c->loop, c, free_client);
+}
