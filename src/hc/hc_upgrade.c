@@ -103,6 +103,9 @@ on_client_error(void *owner, const struct err *err)
 		set_timeout(u, &told);
 	else
 		err_prefix(&told, "relay %s", hostport_print(&u->at, host));
+	/* A parser's own verdict is no answer of the peer. */
+	if (!ws_client_head(u->client))
+		told.http_status = 0;
 	fail(u, &told, ws_client_head(u->client));
 }
 

@@ -72,9 +72,9 @@ hc_url_parse(struct hc_url *u, const char *text, struct err *e)
 {
 	static const char scheme[] = "wss://";
 	const char *authority = text + strlen(scheme);
-	struct err why;
 	size_t n, target_len;
 	char *host;
+	bool is_good;
 
 	if (strlen(text) > HC_URL_MAX)
 		return err_set(e, ERR_PROTOCOL, "address is too long");
@@ -87,12 +87,10 @@ hc_url_parse(struct hc_url *u, const char *text, struct err *e)
 	if (n > HOST_MAX + 8 || memchr(authority, '@', n))
 		return err_set(e, ERR_PROTOCOL, "address has no valid host");
 	host = mem_strndup(authority, n);
-	if (!hostport_parse(&u->at, host, 443, &why)) {
-		free(host);
-		return err_set(
-		    e, ERR_PROTOCOL, "address has no valid host: %s", why.text);
-	}
+	is_good = hostport_parse(&u->at, host, 443, NULL) && u->at.port != 0;
 	free(host);
+	if (!is_good)
+		return err_set(e, ERR_PROTOCOL, "address has no valid host");
 	hc_url_lower(u->at.host);
 	target_len = strcspn(authority + n, "#");
 	u->target = mem_printf("%s%.*s", authority[n] == '/' ? "" : "/",
