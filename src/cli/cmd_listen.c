@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * hyco listen: serves tunnels into this network. A failure before the control
+ * channel was up for the first time ends the program, for then a person is
+ * looking on; later ones only end it when trying again cannot help.
+ */
+#include <signal.h>
+#include <stdio.h>
+
+#include "cli/cmd.h"
+#include "cli/command_line.h"
+#include "cli/notify.h"
+#include "cli/option.h"
+#include "ends/policy.h"
+#include "ends/users.h"
+#include "net/dial.h"
+#include "net/loop.h"
+#include "tunnel/agent.h"
+
+struct listen_command {
+	const struct option_set *options;
+	struct loop *loop;
+	struct dialer *dialer;
+	struct agent *agent;
+	int status;
+	bool was_online;
+	bool is_ending;
+};
+
+static bool
+load_rules(const struct option_set *s, struct users **users,
+    struct policy **policy, struct err *e)
+{
+	const char *users_file = option_get(s, OPTION_USERS);
+	const char *policy_file = option_get(s, OPTION_POLICY);
+
+	*users = NULL;
+	*policy = NULL;
+	if (users_file) {
+		*users = users_load(users_file, e);
+		if (!*users)
+			return false;
+	}
+	if (policy_file) {
+		*policy = policy_load(policy_file, e);
+		if (!*policy) {
+			users_unref(*users);
+			*users = NULL;
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+reload(struct listen_command *c)
+{
+	struct policy *policy;
+	struct users *users;
+	struct err e;
+	size_t ended;
+
+	if (!load_rules(c->options, &users, &policy, &e)) {
+		log_error(
+		    "users and policy kept as they were", "reason=%s", e.text);
+		return;
+	}
+	const size_t n_users = users ? users_count(users) : 0;
+	const size_t n_rules = policy ? policy_rules(policy) : 0;
+	ended = agent_reload(c->agent, users, policy);
+	log_info("users and policy reloaded", "users=%zu rules=%zu ended=%zu",
+	    n_users, n_rules, ended);
+}
+
+static void
+end(struct listen_command *c, int status)
+{
+	if (c->is_ending)
+		return;
+	c->is_ending = true;
+	c->status = status;
+	notify_stopping();
+	agent_close(c->agent);
+	c->agent = NULL;
+	loop_stop(c->loop);
+}
+
+static void
+on_signal(void *owner, int number)
+{
+	struct listen_command *c = owner;
+
+	if (number == SIGHUP) {
+		if (!c->is_ending)
+			reload(c);
+		return;
+	}
+	if (c->is_ending)
+		command_line_leave(c->options);
+	log_info("listener stops", "signal=%d", number);
+	end(c, ERR_EXIT_DONE);
+}
+
+static void
+on_online(void *owner, const char *place)
+{
+	struct listen_command *c = owner;
+
+	c->was_online = true;
+	printf("listening on %s\n", place);
+	fflush(stdout);
+	notify_ready(place);
+}
+
+static void
+on_offline(void *owner, const struct err *err, uint64_t retry_ms)
+{
+	struct listen_command *c = owner;
+
+	if (!c->was_online)
+		end(c, command_line_fail(c->options, err));
+	else
+		log_warn("control channel lost", "retry_ms=%llu reason=%s",
+		    (unsigned long long)retry_ms, err->text);
+}
+
+static void
+on_failed(void *owner, const struct err *err)
+{
+	struct listen_command *c = owner;
+
+	if (!c->was_online) {
+		end(c, command_line_fail(c->options, err));
+		return;
+	}
+	c->status = (int)err_exit_status(err->code);
+	log_error("control channel refused; what is connected goes on, then "
+	          "the listener ends",
+	    "reason=%s", err->text);
+	agent_drain(c->agent);
+}
+
+static void
+on_drained(void *owner)
+{
+	struct listen_command *c = owner;
+
+	end(c, c->status);
+}
+
+static const struct agent_events agent_events = {.on_online = on_online,
+    .on_offline = on_offline,
+    .on_failed = on_failed,
+    .on_drained = on_drained};
+
+/* Who may come in has to be said. */
+static bool
+check(const struct option_set *s, struct err *e)
+{
+	if (option_get(s, OPTION_USERS) ||
+	    option_get_count(s, OPTION_ALLOW_ANONYMOUS) > 0)
+		return true;
+	return err_set(e, ERR_USAGE,
+	    "nobody could come in: give --users FILE (make one with `hyco "
+	    "passwd FILE NAME`), or --allow-anonymous to let in whoever holds "
+	    "a Send key");
+}
+
+static void
+tell_rules(const struct option_set *s)
+{
+	if (option_get_count(s, OPTION_ALLOW_ANONYMOUS) > 0)
+		log_warn("senders need no user and password", NULL);
+	if (!option_get(s, OPTION_POLICY))
+		log_info("no policy file: every user may reach every "
+		         "destination but link-local and metadata addresses",
+		    NULL);
+}
+
+static bool
+open_agent(
+    struct listen_command *c, const struct hc_target *target, struct err *e)
+{
+	const struct option_set *s = c->options;
+	struct agent_options o = {.dialer = c->dialer,
+	    .target = target,
+	    .allow_anonymous = option_get_count(s, OPTION_ALLOW_ANONYMOUS) > 0,
+	    .default_target = option_get(s, OPTION_DEFAULT_TARGET)};
+
+	if (!load_rules(s, &o.users, &o.policy, e))
+		return false;
+	tell_rules(s);
+	c->agent = agent_open(c->loop, &o, &agent_events, c, e);
+	if (c->agent)
+		return true;
+	users_unref(o.users);
+	policy_unref(o.policy);
+	return false;
+}
+
+static bool
+start(struct listen_command *c, struct err *e)
+{
+	struct hc_target target;
+	bool ok;
+
+	ok = command_line_target(c->options, HC_TARGET_LISTEN, &target, e) &&
+	     loop_on_signal(c->loop, SIGINT, on_signal, c, e) &&
+	     loop_on_signal(c->loop, SIGTERM, on_signal, c, e) &&
+	     loop_on_signal(c->loop, SIGHUP, on_signal, c, e);
+	if (ok) {
+		c->dialer = command_line_dialer(c->options, c->loop, e);
+		ok = c->dialer && open_agent(c, &target, e);
+	}
+	hc_target_fini(&target);
+	return ok;
+}
+
+int
+cmd_listen(const struct option_set *s)
+{
+	struct listen_command c = {.options = s};
+	struct err e;
+
+	command_line_set_log(s, LOG_INFO);
+	if (!check(s, &e))
+		return command_line_fail(s, &e);
+	c.loop = loop_new(&e);
+	if (!c.loop)
+		return command_line_fail(s, &e);
+	if (start(&c, &e))
+		loop_run(c.loop);
+	else
+		c.status = command_line_fail(s, &e);
+	if (c.dialer)
+		dialer_close(c.dialer);
+	if (!loop_close(c.loop))
+		log_error("the loop did not end dry", NULL);
+	return c.status;
+}
