@@ -56,6 +56,7 @@ struct loop {
 	uv_check_t check;
 	uv_idle_t idle;
 	struct list deferred;
+	struct list remnants;
 	struct list signals;
 	struct timer **heap; /* heap[1] is due first */
 	size_t heap_len;
@@ -550,6 +551,7 @@ loop_new(struct err *e)
 
 	list_init(&l->deferred);
 	list_init(&l->signals);
+	list_init(&l->remnants);
 	l->armed_ms = UINT64_MAX;
 	rc = uv_loop_init(&l->uv);
 	if (rc != 0) {
@@ -663,6 +665,33 @@ free_parts(struct loop *l)
 	free(l);
 }
 
+void
+remnant_set(struct remnant *g, struct loop *l, void (*give_up)(void *owner),
+    void *owner)
+{
+	g->give_up = give_up;
+	g->owner = owner;
+	list_append(&l->remnants, &g->link);
+}
+
+void
+remnant_clear(struct remnant *g)
+{
+	list_remove(&g->link);
+}
+
+static void
+end_remnants(struct loop *l)
+{
+	while (!list_is_empty(&l->remnants)) {
+		struct remnant *g =
+		    LIST_OF(l->remnants.next, struct remnant, link);
+
+		list_remove(&g->link);
+		g->give_up(g->owner);
+	}
+}
+
 /* What is alive without an open handle or a set timer (closing handles, work
  * and name look-ups on the pool, deferred calls, graves) comes to an end by
  * itself; running until then cannot hang. */
@@ -670,6 +699,7 @@ bool
 loop_close(struct loop *l)
 {
 	do {
+		end_remnants(l);
 		if (is_anyone_left(l))
 			return false;
 	} while (loop_turn(l, true));

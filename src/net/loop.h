@@ -62,11 +62,11 @@ struct timer {
 	void *owner;
 	uint64_t due_ms;
 	uint64_t order; /* timers due at once fire in the order of setting */
-	size_t slot; /* place in the loop's heap, 1-based; 0: not set */
+	size_t slot;    /* place in the loop's heap, 1-based; 0: not set */
 };
 
-void timer_init(struct timer *t, struct loop *l, void (*on_due)(void *owner),
-    void *owner);
+void timer_init(
+    struct timer *t, struct loop *l, void (*on_due)(void *owner), void *owner);
 
 /* Due in delay_ms from now, once. Setting a set timer moves it. A timer keeps
  * loop_run from returning. */
@@ -85,8 +85,8 @@ struct deferred {
 	void *owner;
 };
 
-void deferred_init(struct deferred *d, struct loop *l, void (*run)(void *owner),
-    void *owner);
+void deferred_init(
+    struct deferred *d, struct loop *l, void (*run)(void *owner), void *owner);
 /* Once, however often it is asked for before it runs. */
 void deferred_set(struct deferred *d);
 void deferred_clear(struct deferred *d);
@@ -96,6 +96,22 @@ void deferred_clear(struct deferred *d);
 /* Calls free_fn(object) at the end of this turn, when no callback is on the
  * stack. Never frees at once. */
 void loop_bury(struct loop *l, void *object, void (*free_fn)(void *object));
+
+/* --- remnants --- */
+
+/* For an object that lives on for a moment after its owner closed it, to let
+ * its last words out. loop_close does not wait for it: it calls give_up(owner),
+ * which must end the object as its own time limit would. */
+struct remnant {
+	struct list link;
+	void (*give_up)(void *owner);
+	void *owner;
+};
+
+void remnant_set(struct remnant *g, struct loop *l,
+    void (*give_up)(void *owner), void *owner);
+/* When it ended by itself. */
+void remnant_clear(struct remnant *g);
 
 /* --- scratch --- */
 
@@ -118,8 +134,8 @@ bool loop_on_signal(struct loop *l, int signum,
 /* Calls run(job) on a pool thread, then done(job) on the loop, always and
  * once. The job is a heap object that belongs to the work until done() is
  * called, which frees it; who no longer wants the result marks its job. */
-void loop_work(struct loop *l, void (*run)(void *job), void (*done)(void *job),
-    void *job);
+void loop_work(
+    struct loop *l, void (*run)(void *job), void (*done)(void *job), void *job);
 
 /* --- watching a descriptor that somebody else reads (terminal, inotify) --- */
 

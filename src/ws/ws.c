@@ -47,6 +47,7 @@ struct ws {
 	size_t text_max;
 	struct deferred wake;
 	struct timer timer; /* checks for drain; after ws_close: linger */
+	struct remnant remnant;
 	struct err *untold; /* trouble that came before there was an owner */
 	uint64_t last_in_ms;
 	bool is_client;
@@ -676,6 +677,7 @@ static void
 bury(struct ws *w)
 {
 	timer_clear(&w->timer);
+	remnant_clear(&w->remnant);
 	stream_close(w->below);
 	loop_bury(w->loop, w, free_ws);
 }
@@ -723,7 +725,7 @@ linger_on_error(void *owner, const struct err *e)
 }
 
 static void
-linger_on_timer(void *owner)
+linger_give_up(void *owner)
 {
 	bury(owner);
 }
@@ -738,7 +740,8 @@ static const struct stream_events linger_events = {
 static void
 linger(struct ws *w)
 {
-	timer_init(&w->timer, w->loop, linger_on_timer, w);
+	remnant_set(&w->remnant, w->loop, linger_give_up, w);
+	timer_init(&w->timer, w->loop, linger_give_up, w);
 	timer_set(&w->timer, WS_LINGER_MS);
 	stream_set_owner(w->below, &linger_events, w);
 	stream_shutdown(w->below);
