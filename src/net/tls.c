@@ -643,6 +643,9 @@ read_chunk(struct tls *t)
 	bool ok = decrypt(t, block + STREAM_HEADROOM, BLOCK_ROOM, &len);
 
 	flush(t); /* the answer to a KeyUpdate, an alert */
+	/* A ticket makes OpenSSL take 16 KiB to write an answer that never
+	 * comes. Buffers in use stay. */
+	SSL_free_buffers(t->ssl);
 	ok = hold_rest(t) && ok;
 	if (!ok)
 		break_off(t);
