@@ -480,7 +480,9 @@ take_waiting(struct ws *w)
 	memcpy(block + STREAM_HEADROOM, buf_data(&w->in), n);
 	n = take_input(w, block + STREAM_HEADROOM, n);
 	loop_block_give(w->loop, block);
-	buf_consume(&w->in, w->got_close ? buf_len(&w->in) : n);
+	/* Whoever ended it inside a callback has emptied `in` already. */
+	if (!is_dead(w))
+		buf_consume(&w->in, w->got_close ? buf_len(&w->in) : n);
 }
 
 static void
