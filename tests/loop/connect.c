@@ -11,8 +11,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <semaphore.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +26,74 @@
 #include "net/stream.h"
 
 #define LONG_MS 60000
+
+/* --- a resolver of our own, in front of the C library's --- */
+
+/* The IPs of "many.test"; NULL at the end. */
+static const char *many[8];
+/* "slow.test" is resolved when this is posted. */
+static sem_t slow;
+
+static struct addrinfo *
+one(const char *ip, const char *port, struct addrinfo *next)
+{
+	struct addrinfo *ai = calloc(1, sizeof(*ai));
+	struct addr *a = calloc(1, sizeof(*a));
+
+	addr_from_ip(a, ip, (uint16_t)atoi(port));
+	ai->ai_family = a->sa.ss_family;
+	ai->ai_addr = (struct sockaddr *)&a->sa;
+	ai->ai_addrlen = a->len;
+	ai->ai_next = next;
+	ai->ai_flags = -1; /* ours */
+	return ai;
+}
+
+int
+getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+    struct addrinfo **res)
+{
+	int (*next)(const char *, const char *, const struct addrinfo *,
+	    struct addrinfo **) = NULL;
+	size_t count = 0;
+
+	if (strcmp(node, "slow.test") == 0) {
+		sem_wait(&slow);
+		*res = one("127.0.0.1", service, NULL);
+		return 0;
+	}
+	if (strcmp(node, "many.test") == 0) {
+		*res = NULL;
+		while (many[count] != NULL)
+			count++;
+		while (count > 0)
+			*res = one(many[--count], service, *res);
+		return 0;
+	}
+	*(void **)&next = dlsym(RTLD_NEXT, "getaddrinfo");
+	return next(node, service, hints, res);
+}
+
+void
+freeaddrinfo(struct addrinfo *ai)
+{
+	void (*next)(struct addrinfo *) = NULL;
+
+	if (ai->ai_flags != -1) {
+		*(void **)&next = dlsym(RTLD_NEXT, "freeaddrinfo");
+		next(ai);
+		return;
+	}
+	while (ai != NULL) {
+		struct addrinfo *after = ai->ai_next;
+
+		free(ai->ai_addr);
+		free(ai);
+		ai = after;
+	}
+}
+
+/* --- */
 
 struct bench {
 	struct loop *loop;
@@ -474,6 +545,149 @@ test_close_in_each_callback(void **state)
 	close(fd);
 }
 
+/* The resolver's first family begins, then they alternate. */
+static void
+test_order_of_addresses(void **state)
+{
+	static const char *const lists[][8] = {
+	    {"::1", "::2", "::3", "127.0.0.2", "127.0.0.3", NULL},
+	    {"127.0.0.2", "127.0.0.3", "127.0.0.4", "::1", NULL},
+	    {"127.0.0.2", "127.0.0.3", NULL},
+	    {"::1", "127.0.0.2", "::ffff:127.0.0.3", NULL},
+	};
+	static const char *const orders[] = {
+	    "[::1]:7 127.0.0.2:7 [::2]:7 127.0.0.3:7 [::3]:7 ",
+	    "127.0.0.2:7 [::1]:7 127.0.0.3:7 127.0.0.4:7 ",
+	    "127.0.0.2:7 127.0.0.3:7 ",
+	    "[::1]:7 127.0.0.2:7 127.0.0.3:7 ",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		struct bench b;
+
+		memcpy(many, lists[i], sizeof(many));
+		begin(&b);
+		b.deny_all = true;
+		start(&b, "many.test:7", LONG_MS);
+		RUN_UNTIL(b.loop, b.errors == 1);
+		assert_string_equal(b.asked, orders[i]);
+		finish(&b);
+	}
+}
+
+static void
+test_no_address_at_all(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	many[0] = NULL;
+	begin(&b);
+	start(&b, "many.test:7", LONG_MS);
+	RUN_UNTIL(b.loop, b.errors == 1);
+	assert_int_equal(b.err.code, ERR_UNREACHABLE);
+	finish(&b);
+}
+
+/* A denial does not hide why the allowed ones failed, wherever it stands. */
+static void
+test_error_of_the_last_connect(void **state)
+{
+	static const char *const lists[][8] = {
+	    {"::1", "127.0.0.1", NULL}, {"127.0.0.1", "::1", NULL}};
+	struct addr nobody;
+	char text[ADDR_TEXT_MAX];
+
+	(void)state;
+	close(server("127.0.0.1:0", 1, &nobody));
+	snprintf(text, sizeof(text), "many.test:%u", addr_port(&nobody));
+	for (size_t i = 0; i < 2; i++) {
+		struct bench b;
+
+		memcpy(many, lists[i], sizeof(many));
+		begin(&b);
+		b.deny_ip6 = true;
+		start(&b, text, LONG_MS);
+		RUN_UNTIL(b.loop, b.errors == 1);
+		assert_int_equal(b.err.code, ERR_REFUSED);
+		finish(&b);
+	}
+}
+
+/* 127.0.0.2 does not answer (its backlog is full, so SYNs are dropped) and
+ * 127.0.0.1 does: the silent one costs a quarter of a second, no more. */
+static void
+test_silent_address_is_overtaken(void **state)
+{
+	static const char *const list[8] = {"127.0.0.2", "127.0.0.1", NULL};
+	struct bench b;
+	struct addr a, silent;
+	char text[ADDR_TEXT_MAX];
+	int fd = server("127.0.0.1:0", 5, &a);
+	int silent_fd;
+	int fds[4];
+
+	(void)state;
+	memcpy(many, list, sizeof(many));
+	snprintf(text, sizeof(text), "127.0.0.2:%u", addr_port(&a));
+	silent_fd = server(text, 0, &silent);
+	for (int i = 0; i < 4; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)connect(
+		    fds[i], (struct sockaddr *)&silent.sa, silent.len);
+	}
+	snprintf(text, sizeof(text), "many.test:%u", addr_port(&a));
+	for (int i = 0; i < 3; i++) {
+		begin(&b);
+		start(&b, text, i == 1 ? 100 : LONG_MS);
+		if (i == 0) {
+			RUN_UNTIL(b.loop, b.opens == 1);
+			assert_true(addr_is_equal(&b.reached, &a));
+		} else if (i == 1) {
+			RUN_UNTIL(b.loop, b.errors == 1);
+			assert_int_equal(b.err.code, ERR_TIMEOUT);
+		} else {
+			/* Given up while the first is on its way. */
+			while (b.asked[0] == '\0')
+				loop_turn(b.loop, true);
+		}
+		finish(&b);
+	}
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+	close(silent_fd);
+	close(fd);
+}
+
+/* The pool cannot be interrupted: the look-up ends later, and finds nobody. */
+static void
+test_slow_name(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct bench b;
+
+		begin(&b);
+		b.close_in_error = i == 1;
+		start(&b, "slow.test:7", i < 2 ? 30 : LONG_MS);
+		if (i < 2) {
+			RUN_UNTIL(b.loop, b.errors == 1);
+			assert_int_equal(b.err.code, ERR_TIMEOUT);
+			assert_non_null(strstr(b.err.text, "resolved"));
+		} else {
+			loop_turn(b.loop, false);
+		}
+		if (i == 2) {
+			give_up(&b);
+			loop_turn(b.loop, false);
+		}
+		sem_post(&slow);
+		finish(&b);
+		assert_string_equal(b.asked, "");
+	}
+}
+
 /* Without an allow function all may. */
 static void
 test_no_rule(void **state)
@@ -510,10 +724,16 @@ main(void)
 	    cmocka_unit_test(test_busy_listener_gets_another_try),
 	    cmocka_unit_test(test_close_at_every_step),
 	    cmocka_unit_test(test_close_in_each_callback),
+	    cmocka_unit_test(test_order_of_addresses),
+	    cmocka_unit_test(test_no_address_at_all),
+	    cmocka_unit_test(test_error_of_the_last_connect),
+	    cmocka_unit_test(test_silent_address_is_overtaken),
+	    cmocka_unit_test(test_slow_name),
 	    cmocka_unit_test(test_no_rule),
 	};
 
 	/* A name service that is out of reach must not take minutes. */
+	sem_init(&slow, 0, 0);
 	setenv("RES_OPTIONS", "timeout:1 attempts:1", 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
