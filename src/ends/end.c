@@ -121,23 +121,23 @@ parse_host(
     char out[HOST_MAX + 1], const char *word, const char *what, struct err *e)
 {
 	char bare[HOST_MAX + 1];
+	const char *start = word;
 	size_t n = strlen(word);
-	struct addr ip;
 	struct shown s;
 	bool has_brackets = n >= 2 && word[0] == '[' && word[n - 1] == ']';
 
 	if (has_brackets) {
-		word++;
+		start++;
 		n -= 2;
 	}
 	if (n == 0)
 		return err_set(e, ERR_USAGE, "%s: the host is missing", what);
 	if (n <= HOST_MAX) {
-		memcpy(bare, word, n);
+		memcpy(bare, start, n);
 		bare[n] = '\0';
+		/* Only IPv6 holds colons. */
 		if (host_is_valid(bare) &&
-		    (!has_brackets ||
-		        (addr_from_ip(&ip, bare, 0) && strchr(bare, ':')))) {
+		    (!has_brackets || strchr(bare, ':'))) {
 			strcpy(out, bare);
 			return true;
 		}
@@ -206,6 +206,16 @@ cut(const char *s, char parts[][HOST_MAX + 3], size_t max)
 	}
 }
 
+/* Whether one of a text's ends is a path; then a slash at its end is not the
+ * mark of a suffix. */
+static bool
+has_path(const char *word)
+{
+	return path_of(word) || strstr(word, "=unix:") ||
+	       strstr(word, "=socket:") || strstr(word, ":unix:/") ||
+	       strstr(word, ":socket:/");
+}
+
 /* Takes "/udp" or "/tcp" off the end of a copy of the text. The kind, or NULL
  * after *e. */
 static const struct end_kind *
@@ -226,8 +236,7 @@ take_suffix(char word[WORD_MAX + 1], const char *text, struct err *e)
 		return NULL;
 	}
 	strcpy(word, text);
-	/* A path may end in anything. */
-	if (strstr(word, "unix:/") || strstr(word, "socket:/"))
+	if (has_path(word))
 		return &end_kind_tcp;
 	slash = strchr(word, '/');
 	if (!slash)
