@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/ssl.h>
 
 #include "net/loop.h"
 #include "net/sock.h"
@@ -817,6 +818,127 @@ test_early_limit(void **state)
 	free(bytes);
 }
 
+/* Reads what the server sends and checks it, at most `most` bytes. */
+static void
+foreign_read(struct loop *l, SSL *ssl, size_t *at, size_t most)
+{
+	uint8_t bytes[3000];
+	int turns = 0;
+
+	while (*at < most) {
+		size_t n =
+		    most - *at < sizeof(bytes) ? most - *at : sizeof(bytes);
+
+		assert_true(turns++ < TURNS_MAX);
+		loop_turn(l, false);
+		if (SSL_read_ex(ssl, bytes, n, &n) != 1)
+			continue;
+		for (size_t i = 0; i < n; i++)
+			assert_int_equal(bytes[i], pattern((*at)++));
+	}
+}
+
+/* Another implementation's habits: TLS 1.2, new keys in the middle. */
+static void
+foreign(int version, bool new_keys)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	struct loop *l = new_loop();
+	struct side server;
+	uint8_t bytes[7000];
+	size_t read_at = 0, sent = 0, n;
+	int fds[2], turns = 0;
+
+	new_pair(fds);
+	side_take(&server, l, "server",
+	    tls_server(server_context, new_sock(l, fds[1])));
+	SSL_set_min_proto_version(ssl, version);
+	SSL_set_max_proto_version(ssl, version);
+	SSL_set_fd(ssl, fds[0]);
+	while (SSL_connect(ssl) != 1) {
+		assert_true(turns++ < TURNS_MAX);
+		loop_turn(l, false);
+	}
+	for (int round = 1; round <= 3; round++) {
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = pattern(sent + i);
+		assert_int_equal(
+		    SSL_write_ex(ssl, bytes, sizeof(bytes), &n), 1);
+		assert_int_equal(n, sizeof(bytes));
+		sent += n;
+		RUN_UNTIL(l, server.got == sent);
+		server.to_send = 50000;
+		send_more(&server);
+		foreign_read(l, ssl, &read_at, server.sent);
+		if (new_keys && round < 3)
+			assert_int_equal(
+			    SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+	}
+	assert_string_equal(tls_version(server.s), SSL_get_version(ssl));
+	SSL_shutdown(ssl);
+	RUN_UNTIL(l, server.ended);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fds[0]);
+	side_close(&server);
+	assert_true(loop_close(l));
+}
+
+static void
+test_foreign(void **state)
+{
+	(void)state;
+	foreign(TLS1_3_VERSION, false);
+	foreign(TLS1_3_VERSION, true);
+	foreign(TLS1_2_VERSION, false);
+}
+
+/* Carries what waits on one descriptor to the other, `most` bytes a time. */
+static void
+carry(int from, int to, size_t most)
+{
+	uint8_t bytes[64];
+	ssize_t n = read(from, bytes, most);
+
+	if (n > 0)
+		assert_int_equal(write(to, bytes, (size_t)n), n);
+}
+
+/* Ciphertext that drips: records are cut everywhere. */
+static void
+test_drip(void **state)
+{
+	struct loop *l = new_loop();
+	struct side client, server;
+	int a[2], b[2];
+
+	(void)state;
+	new_pair(a);
+	new_pair(b);
+	side_take(&client, l, "client",
+	    tls_client(client_context, new_sock(l, a[0]), "localhost", 9));
+	side_take(&server, l, "server",
+	    tls_server(server_context, new_sock(l, b[0])));
+	client.to_send = server.to_send = 2000;
+	client.shut_when_sent = server.shut_when_sent = true;
+	for (int turns = 0; !(client.ended && server.ended && client.drained &&
+	                      server.drained);
+	     turns++) {
+		assert_true(turns < TURNS_MAX);
+		carry(a[1], b[1], 1 + (size_t)turns % 3);
+		carry(b[1], a[1], 1 + (size_t)turns % 5);
+		loop_turn(l, false);
+	}
+	assert_int_equal(client.got, 2000);
+	assert_int_equal(server.got, 2000);
+	side_close(&client);
+	side_close(&server);
+	close(a[1]);
+	close(b[1]);
+	assert_true(loop_close(l));
+}
+
 /* A side closes inside its n-th callback, for every n there is. */
 static void
 test_close_anywhere(void **state)
@@ -894,10 +1016,12 @@ main(void)
 	    cmocka_unit_test(test_insecure),
 	    cmocka_unit_test(test_not_tls),
 	    cmocka_unit_test(test_early_limit),
+	    cmocka_unit_test(test_foreign),
+	    cmocka_unit_test(test_drip),
 	    cmocka_unit_test(test_close_anywhere),
 	    cmocka_unit_test(test_close_early),
 	};
 
-	alarm(100);
+	alarm(60);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
