@@ -136,8 +136,8 @@ explain(const struct reading *r, const struct fault *f, cyaml_err_t code,
 	if (rest)
 		return err_set(e, ERR_USAGE, "%s:%u: this is no YAML: %s",
 		    r->path, line, rest);
-	if (!behind(f->message, "Invalid enumeration") &&
-	    behind(f->message, "Invalid ") && strstr(f->message, "value: "))
+	if (strstr(f->message, "INT value: ") ||
+	    strstr(f->message, "int64_t value: "))
 		return err_set(e, ERR_USAGE,
 		    "%s:%u: %s: a number that fits is expected", r->path, line,
 		    where);

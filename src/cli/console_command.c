@@ -250,30 +250,32 @@ run_close(
 	return failed(close_tunnel(s, id, !keep, e));
 }
 
-/* The line behind a close that asked. */
-static enum console_command_result
-answer(
-    struct console_command_state *s, const char *line, size_t n, struct err *e)
+/* The line behind a close that asked. False: it is no answer; the question is
+ * dropped and the line is a command. */
+static bool
+answer(struct console_command_state *s, const char *line, size_t n,
+    enum console_command_result *result, struct err *e)
 {
 	const unsigned id = s->asked_id;
 	char word[8];
+	const char *w;
 
 	snprintf(word, sizeof word, "%.*s", (int)(n < 7 ? n : 7), line);
-	const char *const w = text_trim(word);
+	w = text_trim(word);
+	s->asked_id = 0;
 	if (!*w || text_is_equal_nocase(w, "y") ||
 	    text_is_equal_nocase(w, "yes")) {
-		s->asked_id = 0;
-		return failed(close_tunnel(s, id, true, e));
+		*result = failed(close_tunnel(s, id, true, e));
+		return true;
 	}
 	if (text_is_equal_nocase(w, "n") || text_is_equal_nocase(w, "no")) {
-		s->asked_id = 0;
-		return failed(close_tunnel(s, id, false, e));
+		*result = failed(close_tunnel(s, id, false, e));
+		return true;
 	}
-	if (text_is_equal_nocase(w, "c") || text_is_equal_nocase(w, "cancel")) {
-		s->asked_id = 0;
-		puts("Nothing was closed.");
-	}
-	return CONSOLE_COMMAND_DONE;
+	printf("Tunnel %u stays open.\n", id);
+	*result = CONSOLE_COMMAND_DONE;
+	return text_is_equal_nocase(w, "c") ||
+	       text_is_equal_nocase(w, "cancel");
 }
 
 /* --- status, log, wait, help, exit --- */
@@ -456,11 +458,12 @@ enum console_command_result
 console_command_run(
     struct console_command_state *s, const char *text, size_t n, struct err *e)
 {
+	enum console_command_result result;
 	struct console_line line;
 	const struct command *c;
 
-	if (s->asked_id)
-		return answer(s, text, n, e);
+	if (s->asked_id && answer(s, text, n, &result, e))
+		return result;
 	if (!console_line_parse(&line, text, n, e))
 		return CONSOLE_COMMAND_FAILED;
 	if (line.n == 0)
