@@ -39,6 +39,7 @@ struct sock {
 	struct buf out;
 	int fd;
 	int fault;         /* errno that broke the stream; 0: none */
+	int lost;          /* errno that broke writing, while reading goes on */
 	uint32_t turn;     /* bytes of the next read */
 	uint32_t turn_max; /* what the owner allows */
 	uint8_t mask;      /* what libuv waits for */
@@ -66,6 +67,12 @@ sock_of(const struct stream *s)
 
 static void on_poll(uv_poll_t *handle, int status, int events);
 
+static bool
+is_receiving(const struct sock *k)
+{
+	return k->reading && !k->in_ended && k->base.events != NULL;
+}
+
 static int
 wanted(const struct sock *k)
 {
@@ -73,7 +80,7 @@ wanted(const struct sock *k)
 
 	if (k->fault != 0)
 		return 0;
-	if (k->reading && !k->in_ended && k->base.events != NULL)
+	if (is_receiving(k))
 		mask |= UV_READABLE;
 	if (buf_len(&k->out) > 0)
 		mask |= UV_WRITABLE;
@@ -166,6 +173,21 @@ fail_later(struct sock *k, int fault)
 	deferred_set(&k->later);
 }
 
+/* Writing met an error. What the peer had sent before (say, why it refuses the
+ * rest) may still wait to be read: an owner who reads gets that first. */
+static void
+lose_output(struct sock *k, int error)
+{
+	if (!is_receiving(k)) {
+		fail_later(k, error);
+		return;
+	}
+	k->lost = error;
+	k->above = false;
+	buf_fini(&k->out);
+	want_more(k);
+}
+
 static void
 on_later(void *owner)
 {
@@ -202,13 +224,13 @@ sock_write(struct stream *s, uint8_t *data, size_t len)
 	struct sock *k = sock_of(s);
 	size_t sent = 0;
 
-	if (k->fault != 0) {
+	if (k->fault != 0 || k->lost != 0) {
 		deferred_set(&k->later);
 		return false;
 	}
 	if (buf_len(&k->out) == 0) {
 		if (!send_some(k->fd, data, len, &sent)) {
-			fail_later(k, errno);
+			lose_output(k, errno);
 			return false;
 		}
 		if (sent == len)
@@ -239,20 +261,20 @@ sock_shutdown(struct stream *s)
 {
 	struct sock *k = sock_of(s);
 
-	if (k->fault == 0 && buf_len(&k->out) == 0)
+	if (k->fault == 0 && k->lost == 0 && buf_len(&k->out) == 0)
 		end_output(k);
 	if (k->fault != 0 || k->drain_owed)
 		deferred_set(&k->later);
 }
 
-/* False when the socket broke; on_error has been called. */
+/* False when the socket broke. */
 static bool
 flush(struct sock *k)
 {
 	size_t sent;
 
 	if (!send_some(k->fd, buf_data(&k->out), buf_len(&k->out), &sent)) {
-		fail_now(k, errno);
+		lose_output(k, errno);
 		return false;
 	}
 	buf_consume(&k->out, sent);
@@ -311,6 +333,8 @@ deliver(struct sock *k, uint8_t *data, ssize_t got, int error)
 		adapt_turn(k, (size_t)got);
 		k->base.bytes_in += (uint64_t)got;
 		k->base.events->on_data(k->base.owner, data, (size_t)got);
+	} else if (k->lost != 0) {
+		fail_now(k, k->lost);
 	} else if (got == 0) {
 		k->in_ended = true;
 		k->base.events->on_end(k->base.owner);
@@ -377,8 +401,7 @@ on_poll(uv_poll_t *handle, int status, int events)
 		tried = true;
 		on_writable(k);
 	}
-	if (!is_over(k) && (events & UV_READABLE) && k->reading &&
-	    !k->in_ended && k->base.events != NULL) {
+	if (!is_over(k) && (events & UV_READABLE) && is_receiving(k)) {
 		tried = true;
 		on_readable(k);
 	}
@@ -411,7 +434,9 @@ sock_stop(struct stream *s)
 	struct sock *k = sock_of(s);
 
 	k->reading = false;
-	if (k->mask == 0)
+	if (k->lost != 0 && k->fault == 0)
+		fail_later(k, k->lost);
+	else if (k->mask == 0)
 		want_more(k);
 }
 

@@ -2,8 +2,12 @@
  *
  * A TCP or unix socket as a stream: uv_poll with our own read and writev. It
  * owns the descriptor. One readable event is one read of at most a turn, so
- * connections take turns. TCP_NODELAY is set. on_error codes: ERR_RESET,
- * ERR_TIMEOUT, ERR_UNREACHABLE, ERR_SYSTEM, ERR_TOO_BIG.
+ * connections take turns. TCP_NODELAY is set. A reset is reported also while
+ * reading is stopped; while it goes on, what the peer sent before comes first.
+ * The peer of a unix socket sees stream_reset as an orderly end, since these
+ * know no reset. stream_set_turn may allow up to 4 * STREAM_TURN: bulk grows
+ * into it. on_error codes: ERR_RESET, ERR_TIMEOUT, ERR_UNREACHABLE, ERR_SYSTEM,
+ * ERR_TOO_BIG.
  */
 #pragma once
 #include <stdbool.h>
