@@ -135,8 +135,10 @@ parse_host(
 	if (n <= HOST_MAX) {
 		memcpy(bare, start, n);
 		bare[n] = '\0';
-		/* Only IPv6 holds colons. */
-		if (host_is_valid(bare) &&
+		/* Only IPv6 holds colons; a host named unix would print as a
+		 * path. */
+		if (host_is_valid(bare) && strcmp(bare, "unix") != 0 &&
+		    strcmp(bare, "socket") != 0 &&
 		    (!has_brackets || strchr(bare, ':'))) {
 			strcpy(out, bare);
 			return true;
