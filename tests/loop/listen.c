@@ -265,6 +265,30 @@ leave_two_descriptors(void)
 }
 
 static void
+on_time(void *owner)
+{
+	*(bool *)owner = true;
+}
+
+/* Whether the loop sleeps while nothing is due, instead of being woken by a
+ * descriptor that stays readable. */
+static bool
+is_calm(struct loop *l)
+{
+	struct timer t;
+	bool over = false;
+	unsigned wakes = 0;
+
+	timer_init(&t, l, on_time, &over);
+	timer_set(&t, 20);
+	while (!over) {
+		loop_turn(l, true);
+		wakes++;
+	}
+	return wakes < 20;
+}
+
+static void
 test_out_of_descriptors(void **state)
 {
 	struct bench b;
@@ -282,6 +306,7 @@ test_out_of_descriptors(void **state)
 	assert_int_equal(b.count, 2);
 	assert_int_equal(b.pause_err.code, ERR_SYSTEM);
 	assert_non_null(strstr(b.pause_err.text, "ulimit"));
+	assert_true(is_calm(b.loop));
 	/* One gets free: its place is taken, and that is no news. */
 	stream_close(b.streams[--b.count]);
 	for (; b.count < 2; turns++)

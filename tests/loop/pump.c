@@ -223,6 +223,7 @@ test_done_waits_for_the_queue(void **state)
 	memstream_stall(t.right.stream, true);
 	feed(t.left.stream, &there, 50000);
 	stream_shutdown(t.left.stream);
+	turns(&t, 20);
 	stream_shutdown(t.right.stream);
 	RUN_UNTIL(t.loop, t.left.ends == 1);
 	turns(&t, 20);
@@ -305,6 +306,7 @@ test_trouble_after_the_end_is_none(void **state)
 	memstream_stall(t.right.stream, true);
 	feed(t.left.stream, &there, 50000);
 	stream_shutdown(t.left.stream);
+	turns(&t, 20);
 	stream_shutdown(t.right.stream);
 	RUN_UNTIL(t.loop, t.left.ends == 1);
 	turns(&t, 20);
