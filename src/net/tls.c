@@ -225,19 +225,23 @@ session_forget(struct tls_context *c, const char *host, uint16_t port)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Offers what we remember; the ticket stays for the next dial, too, since
- * several may go on at once. */
+/* Offers a copy of what we remember: OpenSSL spoils a session once it was used,
+ * but several dials may go on at once before a new ticket comes. */
 static void
 session_use(struct tls *t)
 {
 	struct tls_context *c = t->context;
+	SSL_SESSION *copy = NULL;
 	struct session *s;
 
 	pthread_mutex_lock(&c->lock);
 	s = session_find(c, t->host, t->port);
 	if (s != NULL)
-		SSL_set_session(t->ssl, s->ssl);
+		copy = SSL_SESSION_dup(s->ssl);
 	pthread_mutex_unlock(&c->lock);
+	if (copy != NULL)
+		SSL_set_session(t->ssl, copy);
+	SSL_SESSION_free(copy);
 }
 
 /* OpenSSL's callback: 1 takes the reference. Only handshakes that were

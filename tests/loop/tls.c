@@ -478,7 +478,7 @@ test_resumption(void **state)
 	};
 	struct tls_context *cc = client_of(ca_file);
 	struct loop *l = new_loop();
-	struct side client, server;
+	struct side client, server, clients[4], servers[4];
 	int fds[2];
 
 	(void)state;
@@ -523,6 +523,20 @@ test_resumption(void **state)
 		assert_int_equal(tls_is_resumed(client.s), i == 0);
 		side_close(&client);
 		side_close(&server);
+	}
+	/* One ticket serves several handshakes at once. */
+	for (size_t i = 0; i < 4; i++) {
+		new_pair(fds);
+		side_take(&clients[i], l, "client",
+		    tls_client(cc, new_sock(l, fds[0]), "localhost", 179));
+		side_take(&servers[i], l, "server",
+		    tls_server(server_context, new_sock(l, fds[1])));
+	}
+	for (size_t i = 0; i < 4; i++) {
+		RUN_UNTIL(l, clients[i].opened);
+		assert_true(tls_is_resumed(clients[i].s));
+		side_close(&clients[i]);
+		side_close(&servers[i]);
 	}
 	assert_true(loop_close(l));
 	tls_context_unref(cc);
