@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Feeds frames to the decoder and to a forwarding. The first byte chooses the
- * side and how the rest is cut into pieces. What a forwarding gives must
- * decode without fault, with no empty frame inside a message, and with all
- * payload that came in but for a byte held back.
+ * Feeds frames to the decoder. The first byte chooses the side and how the
+ * rest is cut into pieces.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +9,6 @@
 #include <string.h>
 
 #include "util/mem.h"
-#include "ws/ws_forward.h"
 #include "ws/ws_frame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -38,7 +35,7 @@ decode_close(const struct ws_event *ev)
 
 /* Decodes one piece; false after a violation. */
 static bool
-decode(struct ws_decoder *d, uint8_t *piece, size_t n, uint64_t *payload)
+decode(struct ws_decoder *d, uint8_t *piece, size_t n)
 {
 	const uint8_t *const end = piece + n;
 	struct ws_event ev;
@@ -52,79 +49,31 @@ decode(struct ws_decoder *d, uint8_t *piece, size_t n, uint64_t *payload)
 			demand(n == 0);
 			return true;
 		}
-		if (ev.kind == WS_EVENT_DATA) {
+		if (ev.kind == WS_EVENT_DATA)
 			demand(ev.data + ev.len == piece);
-			*payload += ev.len;
-		} else if (ev.opcode == WS_CLOSE) {
+		else if (ev.opcode == WS_CLOSE)
 			decode_close(&ev);
-		}
 	}
-}
-
-static void
-read_forwarded(struct ws_decoder *d, uint8_t *out, size_t n, uint64_t *payload)
-{
-	struct ws_event ev;
-
-	for (;;) {
-		ws_decoder_next(d, &out, &n, &ev);
-		if (ev.kind == WS_EVENT_NONE)
-			return;
-		demand(ev.kind == WS_EVENT_DATA);
-		demand(ev.frame_len <= WS_FRAME_MAX);
-		demand(
-		    ev.frame_len > 0 || (ev.message_start && ev.message_end));
-		*payload += ev.len;
-	}
-}
-
-static bool
-forward(struct ws_forward *f, struct ws_decoder *reader, uint8_t *piece,
-    size_t n, uint64_t *payload)
-{
-	enum ws_event_kind kind;
-	struct ws_event ev;
-
-	do {
-		uint8_t *out = mem_alloc(ws_forward_bound(n));
-		size_t out_len;
-
-		kind = ws_forward_feed(f, &piece, &n, out, &out_len, &ev);
-		read_forwarded(reader, out, out_len, payload);
-		free(out);
-	} while (kind == WS_EVENT_CONTROL);
-	return kind != WS_EVENT_BAD;
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct ws_decoder decoder, reader;
-	struct ws_forward forwarding;
-	uint64_t in = 0, out = 0;
-	bool is_server, is_good = true;
+	struct ws_decoder decoder;
+	bool is_good = true;
 	size_t step;
 
 	if (size == 0)
 		return 0;
-	is_server = data[0] & 1;
 	step = (size_t)(data[0] >> 1) + 1;
-	ws_decoder_init(&decoder, is_server);
-	ws_decoder_init(&reader, false);
-	ws_forward_init(&forwarding);
+	ws_decoder_init(&decoder, data[0] & 1);
 	for (size_t at = 1; at < size && is_good; at += step) {
 		const size_t n = size - at < step ? size - at : step;
 		uint8_t *piece = mem_alloc(n);
 
 		memcpy(piece, data + at, n);
-		is_good = decode(&decoder, piece, n, &in);
-		memcpy(piece, data + at, n);
-		if (is_server)
-			demand(is_good ==
-			       forward(&forwarding, &reader, piece, n, &out));
+		is_good = decode(&decoder, piece, n);
 		free(piece);
 	}
-	if (is_server)
-		demand(in == out + forwarding.has_held);
 	return 0;
 }
