@@ -42,6 +42,10 @@
 #define CLOSE_TIMEOUT_MS 3000
 #define TCP_KEEPALIVE_S 30
 
+/* A message that is too long is ignored as others that make no sense are; only
+ * beyond this the channel ends. */
+#define TEXT_MAX ((size_t)256 * 1024)
+
 /* A channel that lived at least as long as the wait before it, or as this, was
  * a success: the waits begin anew. Shorter lives must not make a hot loop. */
 #define STABLE_MS 5000
@@ -64,14 +68,13 @@ struct hc_listener {
 	struct timer linger; /* while leaving */
 	struct deferred closed;
 	struct hc_listener_stats stats;
-	size_t attempt;         /* index of the next wait */
-	bool was_online;        /* ever */
-	bool is_pinging;        /* this relay sends more than messages */
-	uint64_t online_ms;     /* loop time of the 101 */
-	uint64_t message_ms;    /* loop time of the last message */
-	uint64_t pong_due_ms;   /* loop time */
-	int64_t renew_due_ms;   /* wall clock; 0: never */
-	int64_t token_expiry_s; /* wall clock */
+	size_t attempt;       /* index of the next wait */
+	bool was_online;      /* ever */
+	bool is_pinging;      /* this relay sends more than messages */
+	uint64_t online_ms;   /* loop time of the 101 */
+	uint64_t message_ms;  /* loop time of the last message */
+	uint64_t pong_due_ms; /* loop time */
+	int64_t renew_due_ms; /* wall clock; 0: never */
 	bool leaving;
 	bool silent; /* on_failed or on_closed was told */
 	bool closing;
@@ -193,17 +196,25 @@ lose(struct hc_listener *h, const struct err *err)
 
 /* --- keeping it --- */
 
+/* A fresh token, and when the next one is due. One that was made elsewhere
+ * cannot be renewed. */
+static char *
+make_token(struct hc_listener *h)
+{
+	const int64_t now_ms = wall_ms();
+
+	h->renew_due_ms = h->target.token ? 0 : now_ms + (int64_t)h->o.renew_ms;
+	return hc_target_make_token(
+	    &h->target, now_ms / 1000 + (int64_t)h->o.token_ttl_s);
+}
+
 static void
 send_renewal(struct hc_listener *h)
 {
-	const int64_t now_ms = wall_ms();
-	char *token;
+	char *token = make_token(h);
 	struct buf b;
 	char *text;
 
-	h->token_expiry_s = now_ms / 1000 + (int64_t)h->o.token_ttl_s;
-	h->renew_due_ms = now_ms + (int64_t)h->o.renew_ms;
-	token = hc_target_make_token(&h->target, h->token_expiry_s);
 	buf_init(&b, HC_MESSAGE_MAX);
 	if (hc_message_build_renew_token(&b, token, NULL)) {
 		text = buf_take_text(&b);
@@ -406,8 +417,8 @@ is_final(const struct hc_listener *h, const struct err *err)
 		return true;
 	if (h->was_online)
 		return false;
-	return err->http_status == 401 || err->http_status == 403 ||
-	       !h->o.retry_first;
+	/* What is neither a refusal nor a wrong certificate may pass. */
+	return !h->o.retry_first || !err_is_transient(err->code);
 }
 
 static void
@@ -441,24 +452,13 @@ static const struct hc_upgrade_events upgrade_events = {
     .on_error = on_upgrade_error,
 };
 
-/* A fresh token for each registration. */
-static char *
-make_token(struct hc_listener *h)
-{
-	const int64_t now_ms = wall_ms();
-
-	h->token_expiry_s = now_ms / 1000 + (int64_t)h->o.token_ttl_s;
-	h->renew_due_ms = h->target.token ? 0 : now_ms + (int64_t)h->o.renew_ms;
-	return hc_target_make_token(&h->target, h->token_expiry_s);
-}
-
 static void
 connect_now(void *owner)
 {
 	struct hc_listener *h = owner;
 	const struct ws_options ws = {
 	    .answer_close = true,
-	    .text_max = HC_MESSAGE_MAX,
+	    .text_max = TEXT_MAX,
 	};
 	struct http1_field field = {.name = (char *)"ServiceBusAuthorization"};
 	struct hc_upgrade_request request = {

@@ -370,6 +370,13 @@ test_L2_network_fault(void **state)
 	listen_now(w);
 	FAKE_WAIT(w->loop, w->n_offline == 3);
 	assert_int_equal(w->n_failed, 1);
+	hc_listener_close(w->listener);
+	w->target.port = w->relay.port;
+	listen_now(w);
+	fake_visit_refuse(wait_visit(w, 0), 503, "later", NULL);
+	fake_visit_refuse(wait_visit(w, 1), 401, "token is expired", NULL);
+	FAKE_WAIT(w->loop, w->n_failed == 2);
+	assert_int_equal(w->n_offline, 4);
 }
 
 static bool
@@ -733,9 +740,14 @@ test_L19_tolerance(void **state)
 	struct fake_visit *control = go_online(w);
 	struct hc_listener_stats stats;
 	char text[128];
+	char *longer;
 
 	for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++)
 		fake_visit_text(control, odd[i]);
+	longer = mem_alloc(HC_MESSAGE_MAX + 1);
+	memset(longer, ' ', HC_MESSAGE_MAX + 1);
+	fake_visit_send(control, WS_TEXT, longer, HC_MESSAGE_MAX + 1);
+	free(longer);
 	fake_visit_send(control, WS_BINARY, "body", 4);
 	fake_visit_send(control, WS_BINARY, "", 0);
 	snprintf(text, sizeof text,
@@ -746,7 +758,7 @@ test_L19_tolerance(void **state)
 	assert_string_equal(hc_accept_remote_address(w->hands[0].accept), "");
 	assert_int_equal(w->n_offline, 0);
 	hc_listener_get_stats(w->listener, &stats);
-	assert_int_equal(stats.ignored, 9);
+	assert_int_equal(stats.ignored, 10);
 	assert_int_equal(stats.accepts, 1);
 }
 

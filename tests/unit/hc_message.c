@@ -261,6 +261,42 @@ test_build_renew_token(void **state)
 	free(text);
 }
 
+/* The text messages of the sample's wire. */
+static void
+test_status(void **state)
+{
+	static const char *const bad[] = {"", "x", "[]", "{}", "{\"status\":1}",
+	    "{\"status\":\"ready\",\"status\":\"error\"}"};
+	struct hc_message_status s = {.kind = HC_MESSAGE_STATUS_ERROR,
+	    .half_close = true,
+	    .details = "refused \"x\""};
+	struct hc_message_status again;
+	struct buf b;
+	struct err e;
+	char *text;
+
+	(void)state;
+	buf_init(&b, 1000);
+	hc_message_build_status(&b, &s);
+	text = buf_take_text(&b);
+	assert_string_equal(text, "{\"status\":\"error\",\"details\":"
+	                          "\"refused \\\"x\\\"\",\"halfClose\":true}");
+	assert_true(hc_message_parse_status(&again, text, strlen(text), &e));
+	assert_int_equal(again.kind, HC_MESSAGE_STATUS_ERROR);
+	assert_true(again.half_close);
+	assert_string_equal(again.details, s.details);
+	free(text);
+	text = mem_strdup("{\"status\":\"ready\",\"new\":[]}");
+	assert_true(hc_message_parse_status(&again, text, strlen(text), &e));
+	assert_int_equal(again.kind, HC_MESSAGE_STATUS_READY);
+	assert_false(again.half_close);
+	assert_string_equal(again.details, "");
+	free(text);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_false(hc_message_parse_status(
+		    &again, bad[i], strlen(bad[i]), &e));
+}
+
 int
 main(void)
 {
@@ -273,6 +309,7 @@ main(void)
 	    cmocka_unit_test(test_build_accept),
 	    cmocka_unit_test(test_build_too_big),
 	    cmocka_unit_test(test_build_renew_token),
+	    cmocka_unit_test(test_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
