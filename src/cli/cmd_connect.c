@@ -438,8 +438,6 @@ open_console(struct connect_command *c, struct err *e)
 	char *history = NULL;
 	struct err reason;
 
-	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-		return err_set(e, ERR_USAGE, "the console needs a terminal");
 	folder = state_open(NULL, &reason);
 	if (folder)
 		history = mem_printf("%s/history", folder);
@@ -462,15 +460,32 @@ open_commands(struct connect_command *c, struct err *e)
 		return open_console(c, e);
 	if (!file && option_get_count(c->options, OPTION_TUNNEL) > 0)
 		return true;
-	if (!file && isatty(STDIN_FILENO))
-		return err_set(e, ERR_USAGE,
-		    "the console needs a terminal on standard output too; "
-		    "else give -L or --batch FILE");
 	c->batch = batch_open(c->loop, file, &batch_events, c, e);
 	return c->batch != NULL;
 }
 
 /* --- the whole --- */
+
+/* Where the commands will come from, before anybody is asked for a password. */
+static bool
+check_terminal(const struct option_set *s, struct err *e)
+{
+	const bool is_in = isatty(STDIN_FILENO);
+	const bool is_out = isatty(STDOUT_FILENO);
+	const bool is_alone = option_get_count(s, OPTION_TUNNEL) == 0 &&
+	                      !option_get(s, OPTION_BATCH);
+
+	if (option_get(s, OPTION_BATCH) &&
+	    option_get_count(s, OPTION_CONSOLE) > 0)
+		return err_set(
+		    e, ERR_USAGE, "--batch and --console do not go together");
+	if ((option_get_count(s, OPTION_CONSOLE) > 0 && !(is_in && is_out)) ||
+	    (is_alone && is_in && !is_out))
+		return err_set(e, ERR_USAGE,
+		    "the console needs a terminal for input and output; "
+		    "without one give -L or --batch FILE");
+	return true;
+}
 
 static bool
 check_tunnels(const struct option_set *s, struct err *e)
@@ -512,8 +527,8 @@ on_signals(struct connect_command *c, struct err *e)
 static bool
 serve(struct connect_command *c, const struct hc_target *target, struct err *e)
 {
-	if (!check_tunnels(c->options, e) || !read_login(c, e) ||
-	    !on_signals(c, e))
+	if (!check_terminal(c->options, e) || !check_tunnels(c->options, e) ||
+	    !read_login(c, e) || !on_signals(c, e))
 		return false;
 	c->dialer = command_line_dialer(c->options, c->loop, e);
 	if (!c->dialer || !log_in(c, target, e))

@@ -783,8 +783,10 @@ option_print_help(FILE *out, enum option_command command)
 		fputc('\n', out);
 		print_wrapped(out, info->notes, 0, 0);
 	}
-	fprintf(out, "\nManual: man hyco-%s\n",
-	    command == OPTION_COMMAND_COMPLETION ? "completion" : info->name);
+	if (command == OPTION_COMMAND_COMPLETION)
+		fputs("\nManual: man hyco\n", out);
+	else
+		fprintf(out, "\nManual: man hyco-%s\n", info->name);
 }
 
 void
