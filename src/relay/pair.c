@@ -34,9 +34,9 @@
  * add their own framing in place. */
 #define BATCH_MAX (LOOP_BLOCK_SIZE - STREAM_HEADROOM - (size_t)16 * 1024)
 
-/* Full turns in a row after which a turn is made larger. */
-#define BULK_TURNS 4
-#define BULK_TURN ((size_t)3 * STREAM_TURN)
+/* The most that a socket may read at once: a long transfer gets fewer system
+ * calls and TLS writes for the same bytes. */
+#define BULK_TURN ((size_t)4 * STREAM_TURN)
 
 /* TCP keep-alive finds a dead peer that owes us nothing but a Close. */
 #define KEEPALIVE_S 60
@@ -52,7 +52,6 @@ struct side {
 	uint8_t *early;
 	size_t early_len;
 	uint8_t *pong; /* owed: its length in the first byte; or NULL */
-	uint8_t full_turns;
 	bool owes_ping;
 	bool is_full;    /* more is queued towards it than the mark */
 	bool is_stopped; /* we do not read it: the other one is full */
@@ -407,22 +406,6 @@ forward_into(struct batch *b, struct side *from, uint8_t *data, size_t len)
 	}
 }
 
-/* A long transfer gets longer turns: fewer system calls and TLS writes for the
- * same bytes; anything less gets short ones, so that it stays quick beside. */
-static void
-adapt_turn(struct side *s, size_t len)
-{
-	bool is_bulk = s->full_turns >= BULK_TURNS;
-
-	if (len < STREAM_TURN / 2) {
-		s->full_turns = 0;
-		if (is_bulk && s->stream)
-			stream_set_turn(stream_bottom(s->stream), STREAM_TURN);
-	} else if (!is_bulk && ++s->full_turns == BULK_TURNS && s->stream) {
-		stream_set_turn(stream_bottom(s->stream), BULK_TURN);
-	}
-}
-
 static void
 throttle(struct side *from, const struct side *to)
 {
@@ -473,7 +456,6 @@ on_data(void *owner, uint8_t *data, size_t len)
 	s->alive_ms = loop_now_ms(s->pair->loop);
 	if (s->pair->phase > ORPHANED || s->has_closed)
 		return;
-	adapt_turn(s, len);
 	forward_turn(s, data, len);
 }
 
@@ -669,6 +651,7 @@ init_side(struct side *s, struct pair *p, const struct pair_side *given)
 	s->alive_ms = loop_now_ms(p->loop);
 	ws_forward_init(&s->forward);
 	stream_set_owner(s->stream, &side_events, s);
+	stream_set_turn(stream_bottom(s->stream), BULK_TURN);
 	if (sock_is(stream_bottom(s->stream)))
 		sock_set_keepalive(stream_bottom(s->stream), KEEPALIVE_S);
 }
