@@ -34,12 +34,12 @@
  * - v4-mapped addresses are judged as IPv4; 0.0.0.0 and :: as loopback, which
  *   is where connect(2) takes them. NAT64 (64:ff9b::/96) and 6to4 addresses are
  *   denied also by what is said of the IPv4 address within.
- * - Link-local, multicast, broadcast and metadata addresses (169.254.0.0/16,
- *   fe80::/10, fd00:ec2::254, fd20:ce::254, 100.100.100.200, 168.63.129.16,
- *   192.0.0.192, 224.0.0.0/4, 255.255.255.255, ff00::/8) are opened only by a
- *   rule on an address or block that lies within that range (of two ranges the
- *   narrower: 169.254.169.254 is not opened by 169.254.0.0/16); neither * nor a
- *   wider block nor a name does.
+ * - Link-local, multicast, broadcast and metadata addresses (169.254.0.0/16 and
+ *   in it 169.254.169.254 and 169.254.170.2, fe80::/10, fd00:ec2::254,
+ *   fd20:ce::254, 100.100.100.200, 168.63.129.16, 192.0.0.192, 224.0.0.0/4,
+ *   255.255.255.255, ff00::/8) are opened only by a rule on an address or block
+ *   that lies within that range (of two ranges the narrower: 169.254.169.254 is
+ *   not opened by 169.254.0.0/16); neither * nor a wider block nor a name does.
  * - Unix paths are compared as they are written; one that is not absolute or
  *   holds an empty, . or .. part is denied. Links are not looked through: allow
  *   the few that are meant rather than deny the others.

@@ -7,11 +7,10 @@
  * way through the pool. Checks of the same three join it, so fifty connections
  * that open at once cost one hash.
  *
- * A brake stands for a name or a source. It lets one trial of it run at a time,
- * a few wait, and makes the next one wait a little after each wrong answer.
- * Brakes are kept by a keyed hash: a name that does not exist is braked like
- * one that does. A trial runs to its end even when nobody waits for it any
- * more, else hanging up early would save a guesser the pause.
+ * Each trial is held by the brakes of its name and its source (users_brake.h);
+ * a name that does not exist is braked like one that does. A trial runs to its
+ * end even when nobody waits for it any more, else hanging up early would save
+ * a guesser the pause.
  *
  * The memory holds keyed hashes of what was right within the last minute. Its
  * key dies with the process, and the user's hash is part of what is hashed.
@@ -26,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ends/users_brake.h"
 #include "ends/users_table.h"
 #include "net/loop.h"
 #include "util/crypt.h"
@@ -37,12 +37,6 @@
 #define MEMORY_SETS 256
 #define MEMORY_WAYS 4
 
-/* Names and sources whose wrong answers are known. An attacker who wants one
- * of them forgotten must pay for this many hashes first. */
-#define BRAKES_MAX 1024
-#define BRAKE_KEY_SIZE 16
-#define BRAKE_QUIET_MS 10000
-
 /* Checks that may hang on trials in all; each is a connection that waits. */
 #define JOINED_MAX 4096
 
@@ -51,16 +45,6 @@
 struct memory {
 	uint8_t mac[CRYPT_SHA256_SIZE];
 	uint64_t until_ms; /* 0: free */
-};
-
-struct brake {
-	struct list link; /* store->brakes, last used first */
-	uint8_t key[BRAKE_KEY_SIZE];
-	unsigned trials; /* waiting and running */
-	bool running;
-	unsigned wrong; /* what the pause grows by */
-	uint64_t wrong_ms;
-	uint64_t ready_ms; /* no trial starts before */
 };
 
 struct users_store {
@@ -73,8 +57,7 @@ struct users_store {
 	unsigned running;
 	unsigned joined;
 	struct list answering; /* checks whose verdict is on its way */
-	struct list brakes;
-	unsigned brake_count;
+	struct users_brakes brakes;
 	struct timer pause;
 	struct deferred next;
 	struct memory memory[MEMORY_SETS][MEMORY_WAYS];
@@ -95,8 +78,8 @@ struct trial {
 	uint8_t mac[CRYPT_SHA256_SIZE];
 	char name[USERS_NAME_MAX + 1];
 	char password[USERS_PASSWORD_MAX + 1];
-	struct brake *by_name;
-	struct brake *by_source; /* NULL: unknown */
+	struct users_brake *by_name;
+	struct users_brake *by_source; /* NULL: unknown */
 	struct list checks;
 	struct job *job; /* NULL: waiting */
 	bool is_stale;   /* the users changed while it ran */
@@ -133,19 +116,6 @@ credential_mac(const struct users_store *st, const char *name,
 	}
 	crypt_hmac_sha256(st->key, sizeof st->key, text, n, mac);
 	mem_wipe(text, n);
-}
-
-static void
-brake_key(const struct users_store *st, char kind, const char *word,
-    uint8_t key[BRAKE_KEY_SIZE])
-{
-	uint8_t text[USERS_NAME_MAX + 2], mac[CRYPT_SHA256_SIZE];
-	size_t n = strnlen(word, USERS_NAME_MAX);
-
-	text[0] = (uint8_t)kind;
-	memcpy(text + 1, word, n);
-	crypt_hmac_sha256(st->key, sizeof st->key, text, n + 1, mac);
-	memcpy(key, mac, BRAKE_KEY_SIZE);
 }
 
 /* --- the memory of what was right --- */
@@ -185,95 +155,10 @@ remember(struct users_store *st, const uint8_t *mac)
 	oldest->until_ms = loop_now_ms(st->loop) + st->options.remember_ms;
 }
 
-/* --- brakes --- */
-
-static void
-brake_free(struct users_store *st, struct brake *b)
-{
-	list_remove(&b->link);
-	st->brake_count--;
-	free(b);
-}
-
-/* At the ceiling the one unused for the longest time gives way; those of
- * trials stay, and are fewer than the ceiling. */
-static void
-brake_make_room(struct users_store *st)
-{
-	struct list *at;
-	struct brake *b;
-
-	if (st->brake_count < BRAKES_MAX)
-		return;
-	for (at = st->brakes.prev; at != &st->brakes; at = at->prev) {
-		b = LIST_OF(at, struct brake, link);
-		if (b->trials > 0)
-			continue;
-		brake_free(st, b);
-		return;
-	}
-}
-
-static struct brake *
-brake_get(struct users_store *st, char kind, const char *word)
-{
-	uint8_t key[BRAKE_KEY_SIZE];
-	struct brake *b = NULL;
-	struct list *at;
-
-	brake_key(st, kind, word, key);
-	LIST_EACH (at, &st->brakes) {
-		b = LIST_OF(at, struct brake, link);
-		if (memcmp(b->key, key, sizeof key) == 0)
-			break;
-		b = NULL;
-	}
-	if (b) {
-		list_remove(&b->link);
-	} else {
-		brake_make_room(st);
-		b = mem_zalloc(sizeof *b);
-		memcpy(b->key, key, sizeof key);
-		list_init(&b->link);
-		st->brake_count++;
-	}
-	list_prepend(&st->brakes, &b->link);
-	return b;
-}
-
-static void
-brake_pull(struct users_store *st, struct brake *b)
-{
-	uint64_t now = loop_now_ms(st->loop);
-	uint64_t quiet = b->wrong ? (now - b->wrong_ms) / BRAKE_QUIET_MS : 0;
-	uint64_t pause;
-
-	b->wrong -= quiet > b->wrong ? b->wrong : (unsigned)quiet;
-	pause = st->options.pause_ms << (b->wrong < 20 ? b->wrong : 20);
-	if (pause > st->options.pause_max_ms)
-		pause = st->options.pause_max_ms;
-	else
-		b->wrong++;
-	b->wrong_ms = now;
-	b->ready_ms = now + pause;
-}
-
 static bool
-brake_is_full(const struct users_store *st, const struct brake *b)
+is_full(const struct users_store *st, const struct users_brake *b)
 {
 	return b && b->trials >= st->options.waiting_each_max;
-}
-
-/* 0: a trial may start; else the time at which to look again (UINT64_MAX: when
- * the one that runs is done). */
-static uint64_t
-brake_wait(const struct users_store *st, const struct brake *b)
-{
-	if (!b)
-		return 0;
-	if (b->running)
-		return UINT64_MAX;
-	return b->ready_ms > loop_now_ms(st->loop) ? b->ready_ms : 0;
 }
 
 /* --- verdicts --- */
@@ -349,9 +234,9 @@ trial_rest(struct trial *t)
 	t->job = NULL;
 	t->store->running--;
 	t->store->waiting++;
-	t->by_name->running = false;
+	t->by_name->is_running = false;
 	if (t->by_source)
-		t->by_source->running = false;
+		t->by_source->is_running = false;
 }
 
 /* The users changed while the hash was made: it says nothing about the new
@@ -373,14 +258,15 @@ static void
 trial_end(struct trial *t, bool is_right)
 {
 	struct users_store *st = t->store;
+	uint64_t now = loop_now_ms(st->loop);
 	struct list *at, *after;
 
 	if (is_right) {
 		remember(st, t->mac);
 	} else {
-		brake_pull(st, t->by_name);
+		users_brake_pull(&st->brakes, t->by_name, now);
 		if (t->by_source)
-			brake_pull(st, t->by_source);
+			users_brake_pull(&st->brakes, t->by_source, now);
 	}
 	LIST_EACH_SAFE (at, after, &t->checks) {
 		st->joined--;
@@ -426,9 +312,9 @@ trial_start(struct trial *t)
 	t->job = j;
 	st->waiting--;
 	st->running++;
-	t->by_name->running = true;
+	t->by_name->is_running = true;
 	if (t->by_source)
-		t->by_source->running = true;
+		t->by_source->is_running = true;
 	loop_work(st->loop, job_run, job_done, j);
 }
 
@@ -437,8 +323,9 @@ trial_start(struct trial *t)
 static uint64_t
 trial_wait(const struct trial *t)
 {
-	uint64_t a = brake_wait(t->store, t->by_name);
-	uint64_t b = brake_wait(t->store, t->by_source);
+	uint64_t now = loop_now_ms(t->store->loop);
+	uint64_t a = users_brake_wait(t->by_name, now);
+	uint64_t b = users_brake_wait(t->by_source, now);
 
 	return a > b ? a : b;
 }
@@ -488,17 +375,17 @@ static struct trial *
 trial_new(struct users_store *st, const char *name, const char *password,
     const char *source, const uint8_t *mac)
 {
-	struct brake *by_name, *by_source = NULL;
+	struct users_brake *by_name, *by_source = NULL;
 	struct trial *t;
 
 	if (st->waiting >= st->options.waiting_max)
 		return NULL;
-	by_name = brake_get(st, 'n', name);
+	by_name = users_brake_get(&st->brakes, 'n', name);
 	by_name->trials++; /* making the other must not take it away */
 	if (source && source[0])
-		by_source = brake_get(st, 's', source);
+		by_source = users_brake_get(&st->brakes, 's', source);
 	by_name->trials--;
-	if (brake_is_full(st, by_name) || brake_is_full(st, by_source))
+	if (is_full(st, by_name) || is_full(st, by_source))
 		return NULL;
 	t = mem_zalloc(sizeof *t);
 	t->store = st;
@@ -596,8 +483,8 @@ set_defaults(struct users_store_options *o)
 		o->running_max = 2;
 	if (o->waiting_max == 0)
 		o->waiting_max = 64;
-	if (o->waiting_max > BRAKES_MAX / 4)
-		o->waiting_max = BRAKES_MAX / 4;
+	if (o->waiting_max > USERS_BRAKES_MAX / 4)
+		o->waiting_max = USERS_BRAKES_MAX / 4;
 	if (o->waiting_each_max == 0)
 		o->waiting_each_max = 8;
 	if (o->pause_ms == 0)
@@ -620,7 +507,8 @@ users_store_open(
 	crypt_random(st->key, sizeof st->key);
 	list_init(&st->trials);
 	list_init(&st->answering);
-	list_init(&st->brakes);
+	users_brakes_init(
+	    &st->brakes, st->options.pause_ms, st->options.pause_max_ms);
 	timer_init(&st->pause, l, on_next, st);
 	deferred_init(&st->next, l, on_next, st);
 	return st;
@@ -702,8 +590,7 @@ users_store_close(struct users_store *st)
 		trial_drop(t);
 	}
 	cut_loose(&st->answering);
-	LIST_EACH_SAFE (at, after, &st->brakes)
-		brake_free(st, LIST_OF(at, struct brake, link));
+	users_brakes_fini(&st->brakes);
 	timer_clear(&st->pause);
 	deferred_clear(&st->next);
 	loop_bury(st->loop, st, store_free);
