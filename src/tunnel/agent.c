@@ -92,6 +92,23 @@ struct conn {
 
 static void on_check_due(void *owner);
 
+/* A connection waits for one thing at a time. */
+static void
+await(struct conn *c, void (*on_due)(void *owner), uint64_t ms)
+{
+	timer_clear(&c->timer);
+	timer_init(&c->timer, c->agent->loop, on_due, c);
+	timer_set(&c->timer, ms);
+}
+
+static uint64_t
+rest_ms(const struct conn *c)
+{
+	uint64_t now = loop_now_ms(c->agent->loop);
+
+	return c->due_ms > now ? c->due_ms - now : 0;
+}
+
 /* --- the end of a connection --- */
 
 static void
@@ -358,8 +375,7 @@ say_login(struct conn *c, struct ws *w)
 	c->face = c->way->serve(w, &o, &login_events, c);
 	stream_start(c->face);
 	stream_shutdown(c->face);
-	timer_init(&c->timer, a->loop, on_login_end, c);
-	timer_set(&c->timer, LOGIN_CLOSE_MS);
+	await(c, on_login_end, LOGIN_CLOSE_MS);
 }
 
 /* --- the rendezvous --- */
@@ -531,10 +547,15 @@ on_deadline(void *owner)
 {
 	struct conn *c = owner;
 
-	if (c->dial != NULL)
-		refuse(c, 504, "destination: no answer in time");
-	else
+	char say[END_TEXT_MAX + 64];
+
+	if (c->dial == NULL) {
 		refuse(c, 503, "listener busy: too many password checks");
+		return;
+	}
+	snprintf(say, sizeof(say), "destination %s: no answer in time",
+	    c->destination);
+	refuse(c, 504, say);
 }
 
 static void
@@ -545,19 +566,15 @@ on_verdict(void *owner, enum users_verdict verdict)
 
 	c->check = NULL;
 	users_check_close(check);
-	timer_init(&c->timer, c->agent->loop, on_deadline, c);
 	if (verdict == USERS_RIGHT) {
-		uint64_t now = loop_now_ms(c->agent->loop);
-
 		mem_free_secret(c->ask.password);
 		c->ask.password = NULL;
-		timer_set(&c->timer, c->due_ms > now ? c->due_ms - now : 1);
+		await(c, on_deadline, rest_ms(c));
 		go_to_destination(c);
 	} else if (verdict == USERS_WRONG) {
 		refuse(c, 403, WRONG_LOGIN);
 	} else {
-		timer_init(&c->timer, c->agent->loop, on_check_due, c);
-		timer_set(&c->timer, BUSY_RETRY_MS);
+		await(c, on_check_due, BUSY_RETRY_MS);
 	}
 }
 
@@ -568,14 +585,12 @@ on_check_due(void *owner)
 {
 	struct conn *c = owner;
 	struct agent *a = c->agent;
-	uint64_t now = loop_now_ms(a->loop);
 
-	if (now >= c->due_ms) {
+	if (rest_ms(c) == 0) {
 		on_deadline(c);
 		return;
 	}
-	timer_init(&c->timer, a->loop, on_deadline, c);
-	timer_set(&c->timer, c->due_ms - now);
+	await(c, on_deadline, rest_ms(c));
 	c->check = users_check_open(a->users, c->ask.user, c->ask.password,
 	    hc_accept_remote_address(c->accept), on_verdict, c);
 }
@@ -592,7 +607,7 @@ identify(struct conn *c)
 	} else {
 		/* Nobody can check the name, so it says nothing. */
 		way_ask_forget_login(&c->ask);
-		timer_set(&c->timer, c->due_ms - loop_now_ms(a->loop));
+		await(c, on_deadline, rest_ms(c));
 		go_to_destination(c);
 	}
 }
