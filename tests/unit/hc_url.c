@@ -203,6 +203,9 @@ test_clean(void **state)
 		    hc_url_clean(&b, vectors[i][0], strlen(vectors[i][0])));
 		assert_string_equal(content(&b), vectors[i][1]);
 	}
+	buf_init(&b, 1000);
+	assert_true(hc_url_clean(&b, "/\0x", 3));
+	assert_string_equal(content(&b), "/%00x");
 	buf_init(&b, 5);
 	assert_false(hc_url_clean(&b, "/a b c", 6));
 	buf_fini(&b);
