@@ -697,6 +697,16 @@ test_close_behind_queue(void **state)
 	turn_idle(&t);
 	assert_true(read_all(&t) < all);
 	finish(&t);
+
+	/* But not when the peer is to be told what it did wrong. */
+	open_raw(&t, &(struct ws_options){.text_max = 50});
+	ws_start(t.a.ws);
+	all = send_much(&t);
+	SEND_RAW(&t, "\x82\x01x");
+	HEARD(t.a, "E(protocol)");
+	close_side(&t.a, true);
+	assert_true(read_all(&t) > all + 4);
+	finish(&t);
 }
 
 /* A peer that only sends pings and reads no answer costs a bounded queue. */
