@@ -150,7 +150,7 @@ lines_fault(const struct lines *l, struct err *e, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
+	(void)vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	return err_set(e, ERR_USAGE, "%s:%u: %s", l->file, l->number, text);
 }
