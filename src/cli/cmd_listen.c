@@ -65,11 +65,12 @@ reload(struct listen_command *c)
 		    "users and policy kept as they were", "reason=%s", e.text);
 		return;
 	}
-	const size_t n_users = users ? users_count(users) : 0;
-	const size_t n_rules = policy ? policy_rules(policy) : 0;
 	ended = agent_reload(c->agent, users, policy);
 	log_info("users and policy reloaded", "users=%zu rules=%zu ended=%zu",
-	    n_users, n_rules, ended);
+	    users ? users_count(users) : 0, policy ? policy_rules(policy) : 0,
+	    ended);
+	users_unref(users);
+	policy_unref(policy);
 }
 
 static void
@@ -191,11 +192,9 @@ open_agent(
 		return false;
 	tell_rules(s);
 	c->agent = agent_open(c->loop, &o, &agent_events, c, e);
-	if (c->agent)
-		return true;
 	users_unref(o.users);
 	policy_unref(o.policy);
-	return false;
+	return c->agent != NULL;
 }
 
 static bool

@@ -43,8 +43,12 @@ struct console {
 	bool closing;
 };
 
-/* The log's hook and libedit's prompt function take no argument. */
+/* The log's hook takes no argument. */
 static struct console *current;
+
+/* Made once for the process and kept: el_end forgets the names of the keys'
+ * functions without freeing them. */
+static EditLine *kept_editor;
 
 static void
 around_log(bool before)
@@ -284,7 +288,9 @@ open_editor(struct console *c, struct err *e)
 {
 	HistEvent event;
 
-	c->editor = el_init("hyco", stdin, stdout, stderr);
+	if (!kept_editor)
+		kept_editor = el_init("hyco", stdin, stdout, stderr);
+	c->editor = kept_editor;
 	c->history = history_init();
 	if (!c->editor || !c->history)
 		return err_set(e, ERR_SYSTEM,
@@ -314,8 +320,6 @@ close_editor(struct console *c)
 
 	if (c->history && c->history_file)
 		history(c->history, &event, H_SAVE, c->history_file);
-	if (c->editor)
-		el_end(c->editor);
 	if (c->history)
 		history_end(c->history);
 }
