@@ -281,9 +281,12 @@ static void
 on_below_error(void *owner, const struct err *err)
 {
 	struct way_sample_stream *x = owner;
+	struct err why = *err;
 
 	x->is_below_broken = true;
-	fail(x, err);
+	if (!x->is_open)
+		err_prefix(&why, "before the listener was ready");
+	fail(x, &why);
 }
 
 static void
