@@ -282,6 +282,14 @@ clean(char *text)
 	}
 }
 
+static struct http1_field
+field(const char *name, const char *value)
+{
+	/* Building only reads them; the struct serves the parser too. */
+	return (struct http1_field){
+	    (char *)(uintptr_t)name, (char *)(uintptr_t)value};
+}
+
 static void
 build_answer(struct door *d, const struct door_refusal *r)
 {
@@ -290,10 +298,10 @@ build_answer(struct door *d, const struct door_refusal *r)
 	char date[64];
 	char length[32];
 	struct http1_field fields[6] = {
-	    {"Date", date},
-	    {"Connection", "close"},
-	    {"Content-Length", length},
-	    {"Content-Type", "text/plain; charset=utf-8"},
+	    field("Date", date),
+	    field("Connection", "close"),
+	    field("Content-Length", length),
+	    field("Content-Type", "text/plain; charset=utf-8"),
 	};
 	size_t n = 4;
 
@@ -306,11 +314,10 @@ build_answer(struct door *d, const struct door_refusal *r)
 	print_date(date, sizeof date, now_s);
 	snprintf(length, sizeof length, "%zu", strlen(reason) + 1);
 	if (r->status == 426) {
-		fields[n++] = (struct http1_field){"Upgrade", "websocket"};
-		fields[n++] =
-		    (struct http1_field){"Sec-WebSocket-Version", "13"};
+		fields[n++] = field("Upgrade", "websocket");
+		fields[n++] = field("Sec-WebSocket-Version", "13");
 	}
-	/* An empty reason phrase would be replaced by the standard one. */
+	/* Without a word of anybody's the standard phrase is said. */
 	http1_build_response(
 	    &d->answer, r->status, *reason ? reason : NULL, fields, n, NULL);
 	if (!r->method || strcmp(r->method, "HEAD") != 0) {

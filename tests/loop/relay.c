@@ -1536,7 +1536,7 @@ r40_no_empty_last_frame(void **state)
 	for (size_t got = 0; got < 4;) {
 		struct frame fr = next_frame(j.sender);
 
-		assert_memory_equal(fr.data, "tail" + got, fr.len);
+		assert_memory_equal(fr.data, &"tail"[got], fr.len);
 		assert_true(fr.len > 0 && !fr.fin);
 		got += fr.len;
 	}
