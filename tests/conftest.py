@@ -204,9 +204,9 @@ class World:
     def ca(self):
         return self.state / "ca.pem"
 
-    def relay(self, *more, port=None, **kwargs):
+    def relay(self, *more, address="127.0.0.1", **kwargs):
         """Starts `hyco relay --dev`; a second call keeps the port."""
-        listen = f"127.0.0.1:{port if port is not None else self.port}"
+        listen = f"{address}:{self.port}"
         process = self.processes.start(
             [self.hyco, "relay", "--dev", "--listen", listen,
              "--state", self.state, *more], name="relay", **kwargs)

@@ -49,16 +49,21 @@ hc_refusal_is_from_listener(const struct hc_refusal *r)
 	return true;
 }
 
+/* A path that is there but has no listener now may have one soon; a path that
+ * does not exist stays so. */
 static enum err_code
-code_of(int status)
+code_of(const struct hc_refusal *r)
 {
-	switch (status) {
+	switch (r->status) {
 	case 401:
 		return ERR_AUTH;
 	case 403:
 		return ERR_DENIED;
 	case 404:
-		return ERR_NOT_FOUND;
+		return r->use == HC_TARGET_LISTEN ||
+		               has(r, "Endpoint does not exist")
+		           ? ERR_NOT_FOUND
+		           : ERR_UNREACHABLE;
 	case 408:
 	case 504:
 		return ERR_TIMEOUT;
@@ -234,14 +239,13 @@ hc_refusal_explain(const struct hc_refusal *r, struct err *e)
 	hc_target_print(r->target, name);
 	split_reason(r, words, sizeof words, id, sizeof id);
 	if (hc_refusal_is_from_listener(r)) {
-		err_set(e, code_of(r->status),
-		    "the listener of %.200s refused: %d %s", name, r->status,
-		    words);
+		err_set(e, code_of(r), "the listener of %.200s refused: %d %s",
+		    name, r->status, words);
 	} else {
 		print_remedy(r, remedy, sizeof remedy);
 		if (r->status == 401)
 			print_skew(r, skew, sizeof skew);
-		err_set(e, code_of(r->status),
+		err_set(e, code_of(r),
 		    "relay refused to %s %.120s: %d %s: %s%s%s",
 		    r->use == HC_TARGET_LISTEN ? "listen on" : "connect to",
 		    name, r->status, words, remedy, skew, id);

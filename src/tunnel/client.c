@@ -268,8 +268,7 @@ can_heal(
     const struct client *c, const struct err *err, enum way_refusal refusal)
 {
 	if (refusal == WAY_REFUSAL_RELAY)
-		return err->http_status == 404 &&
-		       strstr(err->text, "no such hybrid connection") == NULL;
+		return err->http_status == 404 && err->code == ERR_UNREACHABLE;
 	return refusal == WAY_REFUSAL_NONE && c->was_online &&
 	       (err->code == ERR_REFUSED || err->code == ERR_UNREACHABLE ||
 	           err->code == ERR_RESET);

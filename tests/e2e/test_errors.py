@@ -91,9 +91,7 @@ def test_relay_certificate_not_trusted(world):
 
 def test_relay_certificate_for_another_name(world):
     """Trusted, but issued for localhost only."""
-    world.relay()
-    hosts = world.folder / "unused"
-    assert not hosts.exists()
+    world.relay(address="127.0.0.2")
     for argv in both_roles(world):
         run([*argv, "-x", connection_string(
             world, "manage.conn", Endpoint=f"sb://127.0.0.2:{world.port}/")],
@@ -126,7 +124,7 @@ def sas(audience, key_name, key, expiry):
 
 
 def test_expired_token(world):
-    """A token of yesterday: expired, and the clock is mentioned."""
+    """A token of yesterday."""
     world.relay()
     text = connection_string(world, "manage.conn")
     fields = dict(part.split("=", 1) for part in text.split(";") if part)
@@ -134,7 +132,7 @@ def test_expired_token(world):
                 fields["SharedAccessKey"], int(time.time()) - 86400)
     for argv in both_roles(world):
         run([*argv, "-n", f"localhost:{world.port}", "-p", "demo", "--token",
-             token], AUTH, r"expired", r"clock")
+             token], AUTH, r"expired", r"hyco token")
 
 
 def test_right_missing(world):
@@ -352,7 +350,7 @@ def test_out_of_descriptors(world, echo_server):
     with dial(port) as c:
         c.sendall(b"1")
         assert c.recv(1) == b"1"
-    subprocess.run([prlimit, "--pid", str(connect.pid), "--nofile=60:60"],
+    subprocess.run([prlimit, "--pid", str(connect.pid), "--nofile=60:"],
                    check=True)
     results = []
 
@@ -369,7 +367,7 @@ def test_out_of_descriptors(world, echo_server):
     for thread in threads:
         thread.join(PATIENCE)
     assert len(results) == 120 and False not in results
-    subprocess.run([prlimit, "--pid", str(connect.pid), "--nofile=4096:4096"],
+    subprocess.run([prlimit, "--pid", str(connect.pid), "--nofile=1024:"],
                    check=True)
     with dial(port) as c:
         c.sendall(b"after")

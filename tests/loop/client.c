@@ -71,7 +71,7 @@ test_login_without_listener(void **state)
 	room_open(&r);
 	room_open_client(&r, NULL);
 	assert_false(room_login(&r));
-	assert_int_equal(r.login_err.code, ERR_NOT_FOUND);
+	assert_int_equal(r.login_err.code, ERR_UNREACHABLE);
 	room_close(&r);
 }
 
@@ -411,7 +411,7 @@ test_no_listener(void **state)
 	room_open_client(&r, &o);
 	room_open_tunnel(&r, r.port, &at);
 	expect_reset(&r, &at, "no listener");
-	assert_int_equal(r.err.code, ERR_NOT_FOUND);
+	assert_int_equal(r.err.code, ERR_UNREACHABLE);
 	room_close(&r);
 }
 

@@ -248,7 +248,7 @@ test_S5_not_found(void **state)
 	assert_int_equal(w->err.code, ERR_NOT_FOUND);
 	assert_non_null(strstr(w->err.text, "check the namespace"));
 	refuse(w, 1, 404, "no listener is connected");
-	assert_int_equal(w->err.code, ERR_NOT_FOUND);
+	assert_int_equal(w->err.code, ERR_UNREACHABLE);
 	assert_non_null(strstr(w->err.text, "start hyco listen"));
 }
 
