@@ -139,7 +139,7 @@ end_process(int fd, long pid, struct err *e)
 	} while (n < 0 && errno == EINTR);
 	if (n > 0)
 		return true;
-	return err_set(e, ERR_TIMEOUT,
+	return err_set(e, ERR_SYSTEM,
 	    "process %ld is still there %d s after SIGTERM", pid,
 	    KILL_WAIT_MS / 1000);
 }
@@ -152,7 +152,7 @@ kill_pid(const char *path, long pid, struct err *e)
 
 	if (fd < 0 && errno == ESRCH) {
 		unlink(path);
-		return err_set(e, ERR_CLOSED,
+		return err_set(e, ERR_NOT_FOUND,
 		    "process %ld of %s has ended already; the file is removed",
 		    pid, path);
 	}
@@ -161,7 +161,7 @@ kill_pid(const char *path, long pid, struct err *e)
 		    e, ERR_SYSTEM, errno, "cannot find process %ld", pid);
 	if (!is_hyco(pid)) {
 		close(fd);
-		return err_set(e, ERR_DENIED,
+		return err_set(e, ERR_SYSTEM,
 		    "process %ld of %s is not hyco; the file is stale: remove "
 		    "it",
 		    pid, path);

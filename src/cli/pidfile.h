@@ -17,7 +17,7 @@ bool pidfile_write(const char *name, struct err *e);
 void pidfile_remove(const char *name);
 
 /* Ends the process with SIGTERM, waits until it is gone (at most 10 s), removes
- * the file. *pid: whom it was. ERR_NOT_FOUND (no file), ERR_USAGE (no number in
- * it), ERR_CLOSED (no such process: the stale file is removed), ERR_DENIED
- * (the process is not hyco, or not ours to end), ERR_TIMEOUT. */
+ * the file. *pid: whom it was. ERR_NOT_FOUND (no file; or no such process: the
+ * stale file is removed), ERR_USAGE (no number in it), ERR_SYSTEM (the process
+ * is not hyco, or does not end), ERR_DENIED (it belongs to somebody else). */
 bool pidfile_kill(const char *name, long *pid, struct err *e);

@@ -116,7 +116,8 @@ prompt_line(const char *text, bool is_hidden, char *out, size_t size,
 	if (r == TOO_LONG)
 		return err_set(e, ERR_TOO_BIG,
 		    "the answer is longer than %zu bytes", size - 1);
-	return err_set(e, ERR_CLOSED, "no answer");
+	return err_set(e, ERR_SYSTEM, "%s",
+	    r == INTERRUPTED ? "interrupted" : "no answer was given");
 }
 
 bool

@@ -11,7 +11,7 @@
 struct err;
 
 /* Prints the text to the terminal and reads a line (without its end) into out.
- * is_hidden: typing is not shown. ERR_CLOSED: end of input, or a signal that
+ * is_hidden: typing is not shown. ERR_SYSTEM: end of input, or a signal that
  * ends programs came (`*signal_number`, else 0): the caller cleans up.
  * ERR_TOO_BIG: the line does not fit. */
 bool prompt_line(const char *text, bool is_hidden, char *out, size_t size,
