@@ -143,6 +143,7 @@ setup(void **state)
 	relay_config_init(&f->config);
 	f->config.namespaces = namespaces;
 	f->config.n_namespaces = 1;
+	f->config.limits.brake_first_ms = 0;
 	*state = f;
 	return 0;
 }
