@@ -139,7 +139,7 @@ def test_terminal_is_given_back(world):
                       "--ca", world.ca],
                      {"TERM": "xterm", "HOME": str(world.folder),
                       "PATH": "/usr/bin:/bin"})
-        modes = r"speed[^$]*?-echoprt[^\n]*\n[^\n]*"
+        modes = r"speed[^$]*?-extproc"
         before = t.expect(modes).group(0)
         try:
             log_in(t, world)
