@@ -9,6 +9,9 @@
  *
  *   handshake --open--> reading or stopped --close_notify--> ended
  *        \________________________\______________________failed
+ *
+ * Where a judge decides about the other side's identity, `undecided` stands
+ * between the handshake and open: nothing is read, and what is written waits.
  */
 #include "net/tls.h"
 
@@ -26,6 +29,7 @@
 #include <sys/stat.h>
 
 #include "net/loop.h"
+#include "net/tls_inside.h"
 #include "util/buf.h"
 #include "util/err.h"
 #include "util/list.h"
@@ -48,6 +52,10 @@ static const char cipher_suites[] = "TLS_AES_128_GCM_SHA256:"
                                     "TLS_CHACHA20_POLY1305_SHA256";
 static const char ciphers_12[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 static const unsigned char alpn[] = "\x08http/1.1";
+static const unsigned char alpn_end[] = "\x02h2";
+
+/* "end-to-end TLS with the listener of " and NAMESPACE/PATH */
+#define WHOM_MAX 400
 
 struct session {
 	struct list link; /* the newest first */
@@ -62,6 +70,7 @@ struct tls_context {
 	BIO_METHOD *bio;
 	bool server;
 	bool insecure;
+	bool end_to_end;      /* listener and sender, not a relay */
 	pthread_mutex_t lock; /* of the sessions */
 	struct list sessions;
 	size_t n_sessions;
@@ -77,11 +86,15 @@ struct tls {
 	struct buf held;   /* ciphertext that waits for stream_start */
 	struct err *fault; /* what broke the stream */
 	char *host;        /* client: whom we verify */
+	tls_judge judge;   /* NULL: the certificate was verified */
+	void *judge_owner;
 	const uint8_t *in; /* ciphertext for the BIO, while a call lasts */
 	size_t in_len;
 	uint8_t *out; /* a block of the loop, while a call lasts */
 	size_t out_len;
 	uint16_t port;
+	bool undecided; /* the handshake is done, the judge is thinking */
+	bool open_due;  /* the judge said yes: on_open is due */
 	bool open;
 	bool reading;
 	bool ended;      /* close_notify came */
@@ -320,6 +333,23 @@ add_ip(char *out, size_t size, const ASN1_OCTET_STRING *ip)
 	add_name(out, size, text, strlen(text));
 }
 
+/* With whom, as every text about the handshake begins. */
+static const char *
+whom(const struct tls *t, char out[WHOM_MAX])
+{
+	if (t->context->end_to_end && t->context->server)
+		snprintf(out, WHOM_MAX, "end-to-end TLS with a sender");
+	else if (t->context->end_to_end)
+		snprintf(out, WHOM_MAX,
+		    "end-to-end TLS with the listener of %s", t->host);
+	else if (t->context->server)
+		snprintf(out, WHOM_MAX, "TLS handshake with a client");
+	else
+		snprintf(out, WHOM_MAX, "relay TLS with %s port %u", t->host,
+		    t->port);
+	return out;
+}
+
 /* The names a certificate was issued for. They come from a peer that nobody
  * trusts, therefore escaped and cut. */
 static void
@@ -428,36 +458,53 @@ static void
 describe_handshake(struct tls *t, const uint8_t *chunk, size_t len)
 {
 	int code = ERR_GET_REASON(ERR_peek_error());
+	char text[WHOM_MAX];
 	struct err *e;
 
 	if (t->fault != NULL)
 		return; /* on_verify has told it */
 	fault_new(t);
 	e = t->fault;
-	if (t->context->server)
-		err_set(e, ERR_TLS, "TLS handshake with a client: %s",
+	whom(t, text);
+	if (t->context->end_to_end)
+		err_set(
+		    e, ERR_TLS, "%s: the handshake failed: %s", text, reason());
+	else if (t->context->server)
+		err_set(e, ERR_TLS, "%s: %s", text,
 		    code == SSL_R_HTTP_REQUEST ? "it speaks plain HTTP"
 		                               : reason());
 	else if (len >= 5 && memcmp(chunk, "HTTP/", 5) == 0)
 		err_set(e, ERR_TLS,
-		    "relay TLS with %s port %u: the other side does not speak "
+		    "%s: the other side does not speak "
 		    "TLS but plain HTTP; is it the right port?",
-		    t->host, t->port);
+		    text);
 	else if (code == SSL_R_WRONG_VERSION_NUMBER)
 		err_set(e, ERR_TLS,
-		    "relay TLS with %s port %u: the other side does not speak "
+		    "%s: the other side does not speak "
 		    "TLS; is it the right port?",
-		    t->host, t->port);
+		    text);
 	else
-		err_set(e, ERR_TLS, "relay TLS with %s port %u: %s", t->host,
-		    t->port, reason());
+		err_set(e, ERR_TLS, "%s: %s", text, reason());
 }
 
+/* End to end a bad record is not the network's fault, which TCP and the
+ * relay's TLS would have mended: somebody between has changed it. Alerts of
+ * the other side are told as they are. */
 static void
 describe_broken(struct tls *t, const char *doing)
 {
+	int code = ERR_GET_REASON(ERR_peek_error());
+	char text[WHOM_MAX];
+
 	fault_new(t);
-	err_set(t->fault, ERR_TLS, "TLS %s: %s", doing, reason());
+	if (!t->context->end_to_end)
+		err_set(t->fault, ERR_TLS, "TLS %s: %s", doing, reason());
+	else
+		err_set(t->fault, ERR_TLS, "%s: %s%s", whom(t, text), reason(),
+		    code < SSL_AD_REASON_OFFSET
+		        ? "; what arrived is not what the other side sent, "
+		          "something between (the relay?) changed it"
+		        : "");
 }
 
 /* --- trouble --- */
@@ -695,6 +742,46 @@ send_early(struct tls *t)
 	}
 }
 
+/* ALPN is not answered by somebody who does not know it. */
+static bool
+is_h2(const struct tls *t)
+{
+	const unsigned char *name;
+	unsigned n;
+
+	SSL_get0_alpn_selected(t->ssl, &name, &n);
+	return n == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+/* The handshake is done: whether bytes may flow. If not, the stream was closed,
+ * has a fault or is undecided. */
+static void
+admit(struct tls *t)
+{
+	enum tls_verdict verdict = TLS_YES;
+	struct err e = {0};
+
+	if (t->context->end_to_end && !is_h2(t)) {
+		char text[WHOM_MAX];
+
+		fault_new(t);
+		err_set(t->fault, ERR_PROTOCOL,
+		    "%s: it does not speak h2; is it another program?",
+		    whom(t, text));
+		return;
+	}
+	if (t->judge != NULL)
+		verdict = t->judge(t->judge_owner, &t->base, &e);
+	if (t->closing)
+		return;
+	if (verdict == TLS_NO) {
+		fault_new(t);
+		*t->fault = e;
+	}
+	t->undecided = verdict == TLS_WAIT;
+	t->open = verdict == TLS_YES;
+}
+
 /* True when it is done. */
 static bool
 handshake(struct tls *t, const uint8_t *chunk, size_t len)
@@ -703,15 +790,10 @@ handshake(struct tls *t, const uint8_t *chunk, size_t len)
 
 	ERR_clear_error();
 	r = SSL_do_handshake(t->ssl);
-	if (r == 1) {
-		t->open = true;
-	} else if (SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ) {
+	if (r != 1 && SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ)
 		describe_handshake(t, chunk, len);
-		flush(t);
-		return false;
-	}
 	flush(t);
-	return t->open;
+	return r == 1;
 }
 
 static void
@@ -734,17 +816,18 @@ on_below_data(void *owner, uint8_t *data, size_t len)
 	t->in = data;
 	t->in_len = len;
 	if (!t->open) {
-		bool done = handshake(t, data, len);
-
-		if (t->fault != NULL)
+		if (handshake(t, data, len))
+			admit(t);
+		if (!t->closing && t->fault != NULL)
 			fail_now(t);
-		if (!done)
+		if (t->open)
+			tell_open(t);
+		else if (!t->undecided)
 			return;
-		tell_open(t);
 		if (t->closing || t->fault != NULL)
 			return;
 	}
-	if (t->reading) {
+	if (t->open && t->reading) {
 		if (t->in_len > 0)
 			read_chunk(t);
 		return;
@@ -757,6 +840,7 @@ static void
 on_below_end(void *owner)
 {
 	struct tls *t = owner;
+	char text[WHOM_MAX];
 
 	if (t->ended || t->fault != NULL)
 		return;
@@ -765,13 +849,13 @@ on_below_end(void *owner)
 		err_set(t->fault, ERR_RESET,
 		    "the connection was cut: it ended without TLS's own end");
 	else if (t->context->server)
-		err_set(t->fault, ERR_RESET,
-		    "TLS handshake with a client: it ended the connection");
+		err_set(t->fault, ERR_RESET, "%s: it ended the connection",
+		    whom(t, text));
 	else
 		err_set(t->fault, ERR_RESET,
-		    "relay TLS with %s port %u: the other side ended the "
-		    "connection during the handshake",
-		    t->host, t->port);
+		    "%s: the other side ended the connection during the "
+		    "handshake",
+		    whom(t, text));
 	fail_now(t);
 }
 
@@ -792,14 +876,14 @@ static void
 on_below_error(void *owner, const struct err *err)
 {
 	struct tls *t = owner;
+	char text[WHOM_MAX];
 
 	if (t->fault != NULL)
 		return;
 	fault_new(t);
 	*t->fault = *err;
 	if (!t->open && t->host != NULL)
-		err_prefix(
-		    t->fault, "relay TLS with %s port %u", t->host, t->port);
+		err_prefix(t->fault, "%s", whom(t, text));
 	fail_now(t);
 }
 
@@ -820,6 +904,13 @@ on_later(void *owner)
 	if (t->fault != NULL) {
 		tell(t);
 		return;
+	}
+	if (t->open_due) {
+		t->open_due = false;
+		t->open = true;
+		tell_open(t);
+		if (t->closing || t->fault != NULL)
+			return;
 	}
 	if (t->drain_now) {
 		t->drain_now = t->want_drain = false;
@@ -1002,6 +1093,60 @@ tls_server(struct tls_context *c, struct stream *below)
 	assert(c->server);
 	SSL_set_accept_state(t->ssl);
 	return &t->base;
+}
+
+/* The handshake starts at once, and what comes of it is not known before the
+ * other side has answered. */
+struct stream *
+tls_client_judged(struct tls_context *c, struct stream *below, const char *peer,
+    tls_judge judge, void *owner)
+{
+	struct tls *t = tls_new(c, below);
+
+	assert(!c->server && c->end_to_end);
+	t->host = mem_strdup(peer);
+	t->judge = judge;
+	t->judge_owner = owner;
+	SSL_set_connect_state(t->ssl);
+	handshake(t, NULL, 0);
+	if (t->fault != NULL)
+		fail_later(t);
+	return &t->base;
+}
+
+void
+tls_decide(struct stream *s, const struct err *no)
+{
+	struct tls *t = tls_of(s);
+
+	if (t->fault != NULL)
+		return; /* it broke meanwhile */
+	assert(t->undecided);
+	t->undecided = false;
+	if (no != NULL) {
+		fault_new(t);
+		*t->fault = *no;
+		fail_later(t);
+	} else {
+		t->open_due = true;
+		deferred_set(&t->later);
+	}
+}
+
+void
+tls_export(const struct stream *s, const char *label, const void *context,
+    size_t context_len, void *out, size_t len)
+{
+	ERR_clear_error();
+	if (SSL_export_keying_material(tls_of(s)->ssl, out, len, label,
+	        strlen(label), context, context_len, 1) != 1)
+		abort();
+}
+
+struct ssl_st *
+tls_ssl(const struct stream *s)
+{
+	return tls_of(s)->ssl;
 }
 
 const char *
@@ -1190,6 +1335,54 @@ tls_context_server(const struct tls_server_options *o, struct err *e)
 	SSL_CTX_set_alpn_select_cb(c->ssl, on_alpn, NULL);
 	SSL_CTX_set_tlsext_servername_callback(c->ssl, on_server_name);
 	return c;
+}
+
+/* Who offers something else is not one of ours. */
+static int
+on_alpn_end(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+    const unsigned char *in, unsigned in_len, void *arg)
+{
+	unsigned char *found;
+
+	(void)ssl, (void)arg;
+	if (SSL_select_next_proto(&found, out_len, alpn_end,
+	        sizeof(alpn_end) - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*out = found;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* The session below already resumes; tickets would only be a second way in. */
+struct tls_context *
+tls_context_end_new(bool server)
+{
+	struct tls_context *c = context_new(server);
+
+	c->end_to_end = true;
+	SSL_CTX_set_options(c->ssl, SSL_OP_NO_TICKET);
+	SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_num_tickets(c->ssl, 0);
+	SSL_CTX_set_max_early_data(c->ssl, 0);
+	if (SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_alpn_protos(c->ssl, alpn_end, sizeof(alpn_end) - 1) !=
+	        0)
+		abort();
+	SSL_CTX_set_alpn_select_cb(c->ssl, on_alpn_end, NULL);
+	SSL_CTX_set_verify(c->ssl, SSL_VERIFY_NONE, NULL);
+	return c;
+}
+
+bool
+tls_context_use_files(
+    struct tls_context *c, const struct tls_server_options *o, struct err *e)
+{
+	return set_identity(c, o, e);
+}
+
+struct ssl_ctx_st *
+tls_context_ssl(const struct tls_context *c)
+{
+	return c->ssl;
 }
 
 struct tls_context *

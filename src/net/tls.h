@@ -51,6 +51,32 @@ struct stream *tls_client(struct tls_context *c, struct stream *below,
 
 struct stream *tls_server(struct tls_context *c, struct stream *below);
 
+/* --- end to end (contexts of net/tls_identity.h; servers by tls_server) --- */
+
+enum tls_verdict { TLS_YES, TLS_NO, TLS_WAIT };
+
+/* Asked once, when the handshake is done and before any byte of an application
+ * is sent or delivered: tls_identity_peer tells who the other side is. TLS_NO
+ * needs *e, which becomes the stream's on_error; with TLS_WAIT all stays as it
+ * is until tls_decide. It may close the stream. */
+typedef enum tls_verdict (*tls_judge)(
+    void *owner, struct stream *s, struct err *e);
+
+/* As tls_client, for a listener that `judge` decides about. `peer` names it to
+ * people: NAMESPACE/PATH. on_open comes when the verdict was yes; what is
+ * written before waits (up to TLS_EARLY_MAX). */
+struct stream *tls_client_judged(struct tls_context *c, struct stream *below,
+    const char *peer, tls_judge judge, void *owner);
+
+/* The verdict after TLS_WAIT: no NULL: yes. Nothing when the stream broke
+ * meanwhile. */
+void tls_decide(struct stream *s, const struct err *no);
+
+/* Keying material of RFC 8446, 7.5, equal on both sides and known to nobody
+ * else. From the judge's call, or on_open, on. */
+void tls_export(const struct stream *s, const char *label, const void *context,
+    size_t context_len, void *out, size_t len);
+
 /* Facts for people and tests; valid after on_open. */
 const char *tls_version(const struct stream *s); /* "TLSv1.3" */
 bool tls_is_resumed(const struct stream *s);
