@@ -1,25 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tproto: the yardstick, a prototype without features that tells what is reachable. Little error handling on purpose.
- * app -> connect =TLS+WebSocket=> relay <=TLS+WebSocket= listen -> app, one thread each, epoll edge-triggered.
+ * tproto: the yardstick, a prototype without features that tells what is
+ * reachable. Little error handling on purpose. app -> connect =TLS+WebSocket=>
+ * relay <=TLS+WebSocket= listen -> app, one thread each, epoll edge-triggered.
  *
  *   tproto relay   -l PORT -k KEY -c CERT
  *   tproto listen  -r RELAYPORT -t TARGETPORT
  *   tproto connect -l PORT -r RELAYPORT
- *   tproto tlss    -l PORT -t TARGETPORT -k KEY -c CERT     (TLS to TCP, no WebSocket, no relay)
- *   tproto tlsc    -l PORT -t TARGETPORT                    (TCP to TLS)
- *   tproto tcp     -l PORT -t TARGETPORT                    (TCP to TCP, the same loop)
- * Set-up is as Azure Relay's: the listener holds a control channel; for each connection the relay sends it an id,
- * the listener dials a rendezvous (TLS + upgrade), dials the app, and only then both get their 101.
+ *   tproto tlss    -l PORT -t TARGETPORT -k KEY -c CERT     (TLS to TCP, no
+ * WebSocket, no relay) tproto tlsc    -l PORT -t TARGETPORT (TCP to TLS) tproto
+ * tcp     -l PORT -t TARGETPORT                    (TCP to TCP, the same loop)
+ * Set-up is as Azure Relay's: the listener holds a control channel; for each
+ * connection the relay sends it an id, the listener dials a rendezvous (TLS +
+ * upgrade), dials the app, and only then both get their 101.
  *
- * -i fd|ra|bio|mix  TLS I/O: SSL on the socket; the same with OpenSSL's read-ahead; own buffering BIO both ways (default);
- *                read-ahead for reading and own BIO for writing
- * -z N   read size / most plaintext per turn (65536)    -F N  WebSocket payload per frame from an app (0: z less header)
- * -x N   ciphertext read size (z + 1 KiB)               -C suite  (TLS_AES_128_GCM_SHA256)
- * -R N / -S N  SO_RCVBUF / SO_SNDBUF (0: the kernel's own tuning)
- * Build: cc -O3 -march=x86-64-v3 -std=gnu11 -o tproto tproto.c -lssl -lcrypto
- * -B N  turns of 'z' bytes a connection gets before the loop goes round (8)
- * -1  hand each TLS record to the kernel by itself (no batching)   -s  resume TLS sessions (client)
+ * -i fd|ra|bio|mix  TLS I/O: SSL on the socket; the same with OpenSSL's
+ * read-ahead; own buffering BIO both ways (default); read-ahead for reading and
+ * own BIO for writing -z N   read size / most plaintext per turn (65536)    -F
+ * N  WebSocket payload per frame from an app (0: z less header) -x N ciphertext
+ * read size (z + 1 KiB)               -C suite  (TLS_AES_128_GCM_SHA256) -R N /
+ * -S N  SO_RCVBUF / SO_SNDBUF (0: the kernel's own tuning) Build: cc -O3
+ * -march=x86-64-v3 -std=gnu11 -o tproto tproto.c -lssl -lcrypto -B N  turns of
+ * 'z' bytes a connection gets before the loop goes round (8) -1  hand each TLS
+ * record to the kernel by itself (no batching)   -s  resume TLS sessions
+ * (client)
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -54,7 +58,8 @@ static SSL_CTX *cctx, *sctx;
 static SSL_SESSION *sess;
 static int ep;
 
-/* ---- buffers, shared through a free list so that an idle connection holds none ---- */
+/* ---- buffers, shared through a free list so that an idle connection holds
+ * none ---- */
 struct buf {
 	struct buf *next;
 	size_t r, w;
@@ -62,7 +67,8 @@ struct buf {
 };
 static struct buf *pool;
 static size_t bcap;
-static struct buf *bget(void)
+static struct buf *
+bget(void)
 {
 	struct buf *b = pool;
 	if (b)
@@ -72,7 +78,8 @@ static struct buf *bget(void)
 	b->r = b->w = 0;
 	return b;
 }
-static void bput(struct buf **b)
+static void
+bput(struct buf **b)
 {
 	if (*b) {
 		(*b)->next = pool;
@@ -101,7 +108,8 @@ struct end {
 	unsigned httpl;
 };
 struct pair {
-	struct end e[2]; /* 0: who came to us, 1: whom we dialled (relay: the listener's rendezvous) */
+	struct end e[2]; /* 0: who came to us, 1: whom we dialled (relay: the
+	                    listener's rendezvous) */
 	unsigned id;
 	bool dead, again, ctl, paired;
 	struct pair *nd, *na;
@@ -111,7 +119,8 @@ static struct pair *waiting[65536];
 
 /* ---- own BIO ---- */
 static BIO_METHOD *bm;
-static int b_write(BIO *b, const char *p, int n)
+static int
+b_write(BIO *b, const char *p, int n)
 {
 	struct end *e = BIO_get_data(b);
 	BIO_clear_retry_flags(b);
@@ -125,7 +134,8 @@ static int b_write(BIO *b, const char *p, int n)
 	e->out->w += (size_t)n;
 	return n;
 }
-static int b_read(BIO *b, char *p, int n)
+static int
+b_read(BIO *b, char *p, int n)
 {
 	struct end *e = BIO_get_data(b);
 	BIO_clear_retry_flags(b);
@@ -160,19 +170,22 @@ static int b_read(BIO *b, char *p, int n)
 		bput(&e->in);
 	return (int)k;
 }
-static long b_ctrl(BIO *b, int c, long n, void *p)
+static long
+b_ctrl(BIO *b, int c, long n, void *p)
 {
 	(void)b, (void)n, (void)p;
 	return c == BIO_CTRL_FLUSH || c == BIO_CTRL_DUP ? 1 : 0;
 }
-static int b_new(BIO *b)
+static int
+b_new(BIO *b)
 {
 	BIO_set_init(b, 1);
 	return 1;
 }
 
 /* ---- XOR ---- */
-__attribute__((target_clones("avx512f", "avx2", "default"))) static void xor8(uint8_t *restrict d, const uint8_t *restrict s, size_t n, uint64_t m)
+__attribute__((target_clones("avx512f", "avx2", "default"))) static void
+xor8(uint8_t *restrict d, const uint8_t *restrict s, size_t n, uint64_t m)
 {
 	size_t i = 0;
 	for (; i + 8 <= n; i += 8) {
@@ -184,7 +197,8 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) static void xor8(ui
 	for (; i < n; i++)
 		d[i] = s[i] ^ (uint8_t)(m >> (8 * (i & 7)));
 }
-__attribute__((target_clones("avx512f", "avx2", "default"))) static void xor8_in(uint8_t *d, size_t n, uint64_t m)
+__attribute__((target_clones("avx512f", "avx2", "default"))) static void
+xor8_in(uint8_t *d, size_t n, uint64_t m)
 {
 	size_t i = 0;
 	for (; i + 8 <= n; i += 8) {
@@ -196,7 +210,8 @@ __attribute__((target_clones("avx512f", "avx2", "default"))) static void xor8_in
 	for (; i < n; i++)
 		d[i] ^= (uint8_t)(m >> (8 * (i & 7)));
 }
-static uint64_t mask64(const uint8_t k[4], unsigned pos)
+static uint64_t
+mask64(const uint8_t k[4], unsigned pos)
 {
 	uint8_t r[8];
 	for (unsigned i = 0; i < 8; i++)
@@ -207,7 +222,8 @@ static uint64_t mask64(const uint8_t k[4], unsigned pos)
 }
 
 /* ---- raw ends ---- */
-static void kill_pair(struct pair *p)
+static void
+kill_pair(struct pair *p)
 {
 	if (!p->dead) {
 		p->dead = true;
@@ -215,10 +231,12 @@ static void kill_pair(struct pair *p)
 		deadl = p;
 	}
 }
-static bool oflush(struct end *e) /* ciphertext out; true: all gone */
+static bool
+oflush(struct end *e) /* ciphertext out; true: all gone */
 {
 	while (e->out && e->out->r < e->out->w) {
-		ssize_t k = write(e->fd, e->out->b + e->out->r, e->out->w - e->out->r);
+		ssize_t k =
+		    write(e->fd, e->out->b + e->out->r, e->out->w - e->out->r);
 		if (k < 0) {
 			if (errno != EAGAIN)
 				kill_pair(e->p);
@@ -230,7 +248,8 @@ static bool oflush(struct end *e) /* ciphertext out; true: all gone */
 	return true;
 }
 /* bytes wanted by this end: true when all are gone */
-static bool flush(struct end *e)
+static bool
+flush(struct end *e)
 {
 	if (!oflush(e))
 		return false;
@@ -252,7 +271,8 @@ static bool flush(struct end *e)
 		size_t k = 0;
 		if (!SSL_write_ex(e->ssl, s, n, &k)) {
 			int er = SSL_get_error(e->ssl, 0);
-			if (er == SSL_ERROR_WANT_WRITE || er == SSL_ERROR_WANT_READ) {
+			if (er == SSL_ERROR_WANT_WRITE ||
+			    er == SSL_ERROR_WANT_READ) {
 				if (OWNW && oflush(e))
 					continue;
 				return false;
@@ -262,14 +282,16 @@ static bool flush(struct end *e)
 			return false;
 		}
 		e->pend->r += k;
-		if (OWNW && (single || (e->out && e->out->w + 17000 > bcap)) && !oflush(e))
+		if (OWNW && (single || (e->out && e->out->w + 17000 > bcap)) &&
+		    !oflush(e))
 			return false;
 	}
 	bput(&e->pend);
 	return oflush(e);
 }
 /* up to n bytes from an end; 0: nothing now (or e->eof) */
-static size_t take(struct end *e, uint8_t *b, size_t n)
+static size_t
+take(struct end *e, uint8_t *b, size_t n)
 {
 	size_t got = 0;
 	if (!e->tls) {
@@ -290,10 +312,12 @@ static size_t take(struct end *e, uint8_t *b, size_t n)
 		size_t k = 0;
 		if (!SSL_read_ex(e->ssl, b + got, n - got, &k)) {
 			int er = SSL_get_error(e->ssl, 0);
-			if (er == SSL_ERROR_WANT_READ || er == SSL_ERROR_WANT_WRITE)
+			if (er == SSL_ERROR_WANT_READ ||
+			    er == SSL_ERROR_WANT_WRITE)
 				e->rdy = false;
 			else {
-				ERR_clear_error(); /* or another connection's SSL_get_error finds it */
+				ERR_clear_error(); /* or another connection's
+				                      SSL_get_error finds it */
 				e->eof = true;
 			}
 			break;
@@ -304,7 +328,8 @@ static size_t take(struct end *e, uint8_t *b, size_t n)
 }
 
 /* ---- WebSocket ---- */
-static unsigned ws_head(uint8_t *h, uint64_t n, bool mask, uint8_t key[4])
+static unsigned
+ws_head(uint8_t *h, uint64_t n, bool mask, uint8_t key[4])
 {
 	unsigned l = 2;
 	h[0] = 0x82;
@@ -336,8 +361,10 @@ static unsigned ws_head(uint8_t *h, uint64_t n, bool mask, uint8_t key[4])
 	}
 	return l;
 }
-/* decode n bytes at s from end e; payload goes to d (XOR-copied, or moved); when rehead, each frame's header is written anew, unmasked */
-static size_t ws_decode(struct end *e, uint8_t *s, size_t n, uint8_t *d, bool rehead)
+/* decode n bytes at s from end e; payload goes to d (XOR-copied, or moved);
+ * when rehead, each frame's header is written anew, unmasked */
+static size_t
+ws_decode(struct end *e, uint8_t *s, size_t n, uint8_t *d, bool rehead)
 {
 	size_t o = 0;
 	while (n) {
@@ -346,7 +373,12 @@ static size_t ws_decode(struct end *e, uint8_t *s, size_t n, uint8_t *d, bool re
 			n--;
 			if (e->hl < 2)
 				continue;
-			unsigned l7 = e->h[1] & 127, need = 2 + (l7 == 126 ? 2 : l7 == 127 ? 8 : 0) + (e->h[1] & 0x80 ? 4 : 0);
+			unsigned l7 = e->h[1] & 127,
+			         need = 2 +
+			                (l7 == 126      ? 2
+			                    : l7 == 127 ? 8
+			                                : 0) +
+			                (e->h[1] & 0x80 ? 4 : 0);
 			if (e->hl < need)
 				continue;
 			uint64_t len = l7;
@@ -387,7 +419,8 @@ static size_t ws_decode(struct end *e, uint8_t *s, size_t n, uint8_t *d, bool re
 
 /* ---- one turn of one direction; true: there may be more at once ---- */
 static uint8_t *scratch;
-static bool turn(struct end *a, struct end *b)
+static bool
+turn(struct end *a, struct end *b)
 {
 	if (b->pend || b->out)
 		if (!flush(b))
@@ -437,13 +470,16 @@ static bool turn(struct end *a, struct end *b)
 }
 
 /* ---- set-up ---- */
-static void arm(struct end *e, struct pair *p)
+static void
+arm(struct end *e, struct pair *p)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = p};
+	struct epoll_event ev = {
+	    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = p};
 	e->p = p;
 	epoll_ctl(ep, EPOLL_CTL_ADD, e->fd, &ev);
 }
-static void sockopts(int fd)
+static void
+sockopts(int fd)
 {
 	int one = 1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -452,7 +488,8 @@ static void sockopts(int fd)
 	if (sndbuf)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
 }
-static void tls_on(struct end *e, bool server)
+static void
+tls_on(struct end *e, bool server)
 {
 	e->tls = true;
 	e->server = server;
@@ -460,7 +497,8 @@ static void tls_on(struct end *e, bool server)
 	if (OWNW) {
 		BIO *b = BIO_new(bm);
 		BIO_set_data(b, e);
-		SSL_set_bio(e->ssl, io == IO_MIX ? BIO_new_socket(e->fd, BIO_NOCLOSE) : b, b);
+		SSL_set_bio(e->ssl,
+		    io == IO_MIX ? BIO_new_socket(e->fd, BIO_NOCLOSE) : b, b);
 	} else
 		SSL_set_fd(e->ssl, e->fd);
 	if (server)
@@ -473,37 +511,54 @@ static void tls_on(struct end *e, bool server)
 		}
 	}
 }
-static void dial(struct end *e, struct pair *p, int port)
+static void
+dial(struct end *e, struct pair *p, int port)
 {
-	struct sockaddr_in t = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in t = {.sin_family = AF_INET,
+	    .sin_port = htons((uint16_t)port),
+	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	e->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	sockopts(e->fd);
 	connect(e->fd, (struct sockaddr *)&t, sizeof t);
 	arm(e, p);
 }
-static struct pair *pnew(void)
+static struct pair *
+pnew(void)
 {
 	struct pair *p = calloc(1, sizeof *p);
 	p->e[0].fd = p->e[1].fd = -1;
 	p->e[0].p = p->e[1].p = p;
 	return p;
 }
-static void say(struct end *e, const void *s, size_t n) /* small things, in order */
+static void
+say(struct end *e, const void *s, size_t n) /* small things, in order */
 {
 	if (!e->pend)
 		e->pend = bget();
 	memcpy(e->pend->b + e->pend->w, s, n);
 	e->pend->w += n;
 }
-static void http_ask(struct end *e, const char *path)
+static void
+http_ask(struct end *e, const char *path)
 {
 	char b[512];
-	int n = snprintf(b, sizeof b, "GET %s HTTP/1.1\r\nHost: relay.example:443\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nServiceBusAuthorization: SharedAccessSignature sr=http%%3A%%2F%%2Frelay.example%%2Fhc&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%%3D&se=1700000000&skn=send\r\n\r\n", path);
+	int n = snprintf(b, sizeof b,
+	    "GET %s HTTP/1.1\r\nHost: relay.example:443\r\nUpgrade: "
+	    "websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "
+	    "dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: "
+	    "13\r\nServiceBusAuthorization: SharedAccessSignature "
+	    "sr=http%%3A%%2F%%2Frelay.example%%2Fhc&sig="
+	    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%%3D&se=1700000000&skn="
+	    "send\r\n\r\n",
+	    path);
 	say(e, b, (size_t)n);
 }
-static const char r101[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+static const char r101[] =
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+    "Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-static bool handshake(struct end *e) /* true: TLS is up */
+static bool
+handshake(struct end *e) /* true: TLS is up */
 {
 	if (!e->tls || SSL_is_init_finished(e->ssl))
 		return true;
@@ -519,15 +574,19 @@ static bool handshake(struct end *e) /* true: TLS is up */
 	}
 	return false;
 }
-/* read an HTTP head; true when whole. Never reads past it by more than the peer sends early (the peer waits for us) */
-static bool http_head(struct end *e)
+/* read an HTTP head; true when whole. Never reads past it by more than the peer
+ * sends early (the peer waits for us) */
+static bool
+http_head(struct end *e)
 {
 	if (!e->http)
 		e->http = calloc(1, 2048);
-	size_t k = take(e, (uint8_t *)e->http + e->httpl, 1); /* byte by byte from the decrypted record: set-up only */
+	size_t k = take(e, (uint8_t *)e->http + e->httpl,
+	    1); /* byte by byte from the decrypted record: set-up only */
 	while (k) {
 		e->httpl++;
-		if (e->httpl >= 4 && !memcmp(e->http + e->httpl - 4, "\r\n\r\n", 4))
+		if (e->httpl >= 4 &&
+		    !memcmp(e->http + e->httpl - 4, "\r\n\r\n", 4))
 			return true;
 		if (e->httpl >= 2047) {
 			kill_pair(e->p);
@@ -540,7 +599,8 @@ static bool http_head(struct end *e)
 	return false;
 }
 static void run(struct pair *p);
-static void again(struct pair *p)
+static void
+again(struct pair *p)
 {
 	if (!p->again) {
 		p->again = true;
@@ -548,7 +608,8 @@ static void again(struct pair *p)
 		againl = p;
 	}
 }
-static bool setup(struct pair *p) /* true: both ends are open, data may flow */
+static bool
+setup(struct pair *p) /* true: both ends are open, data may flow */
 {
 	struct end *a = &p->e[0], *b = &p->e[1];
 	switch (role) {
@@ -626,7 +687,9 @@ static bool setup(struct pair *p) /* true: both ends are open, data may flow */
 			w->e[1].p = w;
 			if (OWNW)
 				BIO_set_data(SSL_get_wbio(a->ssl), &w->e[1]);
-			struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = w};
+			struct epoll_event ev = {
+			    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+			    .data.ptr = w};
 			epoll_ctl(ep, EPOLL_CTL_MOD, a->fd, &ev);
 			memset(a, 0, sizeof *a);
 			a->fd = -1;
@@ -661,7 +724,8 @@ static bool setup(struct pair *p) /* true: both ends are open, data may flow */
 	}
 	return false;
 }
-static void run(struct pair *p)
+static void
+run(struct pair *p)
 {
 	if (p->dead || !setup(p) || p->dead)
 		return;
@@ -702,19 +766,24 @@ static void run(struct pair *p)
 	}
 	again(p);
 }
-static int new_sess(SSL *s, SSL_SESSION *ss)
+static int
+new_sess(SSL *s, SSL_SESSION *ss)
 {
 	(void)s;
 	SSL_SESSION_free(sess);
 	sess = ss;
 	return 1;
 }
-static SSL_CTX *mkctx(bool server)
+static SSL_CTX *
+mkctx(bool server)
 {
-	SSL_CTX *c = SSL_CTX_new_ex(NULL, NULL, server ? TLS_server_method() : TLS_client_method());
+	SSL_CTX *c = SSL_CTX_new_ex(
+	    NULL, NULL, server ? TLS_server_method() : TLS_client_method());
 	SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION);
 	SSL_CTX_set_ciphersuites(c, suite);
-	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE |
+	                        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	                        SSL_MODE_RELEASE_BUFFERS);
 	if (OWNW)
 		SSL_CTX_clear_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	if (io == IO_RA || io == IO_MIX) {
@@ -722,45 +791,86 @@ static SSL_CTX *mkctx(bool server)
 		SSL_CTX_set_default_read_buffer_len(c, xx);
 	}
 	if (server) {
-		if (SSL_CTX_use_certificate_chain_file(c, certf) != 1 || SSL_CTX_use_PrivateKey_file(c, keyf, SSL_FILETYPE_PEM) != 1) {
+		if (SSL_CTX_use_certificate_chain_file(c, certf) != 1 ||
+		    SSL_CTX_use_PrivateKey_file(c, keyf, SSL_FILETYPE_PEM) !=
+		        1) {
 			ERR_print_errors_fp(stderr);
 			exit(1);
 		}
-		SSL_CTX_set_session_id_context(c, (const unsigned char *)"t", 1);
+		SSL_CTX_set_session_id_context(
+		    c, (const unsigned char *)"t", 1);
 	} else {
-		SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_set_session_cache_mode(
+		    c, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 		if (resume)
 			SSL_CTX_sess_set_new_cb(c, new_sess);
 	}
 	return c;
 }
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
-	static const char *names[] = {"connect", "relay", "listen", "tlss", "tlsc", "tcp"};
+	static const char *names[] = {
+	    "connect", "relay", "listen", "tlss", "tlsc", "tcp"};
 	unsigned r = 0;
 	while (argc > 1 && r < 6 && strcmp(argv[1], names[r]))
 		r++;
 	if (argc < 2 || r == 6)
 		return 2;
 	role = r;
-	for (int o; (o = getopt(argc - 1, argv + 1, "l:t:r:k:c:i:z:x:F:C:R:S:B:1s")) != -1;)
+	for (int o; (o = getopt(argc - 1, argv + 1,
+	                 "l:t:r:k:c:i:z:x:F:C:R:S:B:1s")) != -1;)
 		switch (o) {
-		case 'l': lport = atoi(optarg); break;
-		case 't': tport = atoi(optarg); break;
-		case 'r': rport = atoi(optarg); break;
-		case 'k': keyf = optarg; break;
-		case 'c': certf = optarg; break;
-		case 'i': io = *optarg == 'f' ? IO_FD : *optarg == 'r' ? IO_RA : *optarg == 'm' ? IO_MIX : IO_BIO; break;
-		case 'z': zz = (size_t)atol(optarg); break;
-		case 'x': xx = (size_t)atol(optarg); break;
-		case 'F': fpay = (size_t)atol(optarg); break;
-		case 'C': suite = optarg; break;
-		case 'R': rcvbuf = atoi(optarg); break;
-		case 'S': sndbuf = atoi(optarg); break;
-		case 'B': budget = atoi(optarg); break;
-		case '1': single = true; break;
-		case 's': resume = true; break;
-		default: return 2;
+		case 'l':
+			lport = atoi(optarg);
+			break;
+		case 't':
+			tport = atoi(optarg);
+			break;
+		case 'r':
+			rport = atoi(optarg);
+			break;
+		case 'k':
+			keyf = optarg;
+			break;
+		case 'c':
+			certf = optarg;
+			break;
+		case 'i':
+			io = *optarg == 'f'   ? IO_FD
+			     : *optarg == 'r' ? IO_RA
+			     : *optarg == 'm' ? IO_MIX
+			                      : IO_BIO;
+			break;
+		case 'z':
+			zz = (size_t)atol(optarg);
+			break;
+		case 'x':
+			xx = (size_t)atol(optarg);
+			break;
+		case 'F':
+			fpay = (size_t)atol(optarg);
+			break;
+		case 'C':
+			suite = optarg;
+			break;
+		case 'R':
+			rcvbuf = atoi(optarg);
+			break;
+		case 'S':
+			sndbuf = atoi(optarg);
+			break;
+		case 'B':
+			budget = atoi(optarg);
+			break;
+		case '1':
+			single = true;
+			break;
+		case 's':
+			resume = true;
+			break;
+		default:
+			return 2;
 		}
 	if (!xx)
 		xx = zz + 1024;
@@ -784,12 +894,16 @@ int main(int argc, char **argv)
 	int ls = -1, one = 1;
 	struct epoll_event ev = {.events = EPOLLIN}, evs[256];
 	if (lport) {
-		struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)lport), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+		struct sockaddr_in a = {.sin_family = AF_INET,
+		    .sin_port = htons((uint16_t)lport),
+		    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 		ls = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		setsockopt(ls, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 		if (rcvbuf)
-			setsockopt(ls, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof rcvbuf);
-		if (bind(ls, (struct sockaddr *)&a, sizeof a) || listen(ls, 4096)) {
+			setsockopt(
+			    ls, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof rcvbuf);
+		if (bind(ls, (struct sockaddr *)&a, sizeof a) ||
+		    listen(ls, 4096)) {
 			perror("bind");
 			return 1;
 		}
@@ -806,13 +920,16 @@ int main(int argc, char **argv)
 		for (int i = 0; i < n; i++) {
 			struct pair *p = evs[i].data.ptr;
 			if (!p) {
-				for (int fd; (fd = accept4(ls, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
+				for (int fd; (fd = accept4(ls, NULL, NULL,
+				                  SOCK_NONBLOCK |
+				                      SOCK_CLOEXEC)) >= 0;) {
 					p = pnew();
 					sockopts(fd);
 					p->e[0].fd = fd;
 					if (role == R_RELAY || role == R_TLSS)
 						tls_on(&p->e[0], true);
-					if (role == R_TLSS || role == R_TCP || role == R_TLSC)
+					if (role == R_TLSS || role == R_TCP ||
+					    role == R_TLSC)
 						dial(&p->e[1], p, tport);
 					if (role == R_CONNECT)
 						dial(&p->e[1], p, rport);
@@ -829,7 +946,9 @@ int main(int argc, char **argv)
 				continue;
 			}
 			if (evs[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP))
-				p->e[0].rdy = p->e[1].rdy = true; /* one pointer for both ends: at worst one read for nothing */
+				p->e[0].rdy = p->e[1].rdy =
+				    true; /* one pointer for both ends: at worst
+				             one read for nothing */
 			run(p);
 		}
 		struct pair *l = againl;
@@ -852,7 +971,13 @@ int main(int argc, char **argv)
 			for (int k = 0; k < 2; k++) {
 				struct end *e = &p->e[k];
 				if (e->ssl) {
-					SSL_set_shutdown(e->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* the session stays resumable */
+					SSL_set_shutdown(e->ssl,
+					    SSL_SENT_SHUTDOWN |
+					        SSL_RECEIVED_SHUTDOWN); /* the
+					                                   session
+					                                   stays
+					                                   resumable
+					                                 */
 					SSL_free(e->ssl);
 				}
 				if (e->fd >= 0)

@@ -13,7 +13,7 @@
 struct err;
 
 #define ADDR_TEXT_MAX 128 /* "unix:" + sun_path, or [v6%scope]:port */
-#define HOST_MAX 255	  /* RFC 1035 */
+#define HOST_MAX 255      /* RFC 1035 */
 
 struct addr {
 	struct sockaddr_storage sa;
@@ -22,7 +22,7 @@ struct addr {
 
 struct hostport {
 	char host[HOST_MAX + 1]; /* a name, an IPv4 address, or IPv6 without
-				    brackets; never empty after a parse */
+	                            brackets; never empty after a parse */
 	uint16_t port;
 };
 
@@ -30,14 +30,14 @@ struct hostport {
  * default_port is taken; 0 means that a port is required (port "0" itself is
  * allowed: the kernel picks). Only the canonical dotted form is an IPv4
  * address here: 0x7f.1 and 127.1 are refused. ERR_USAGE. */
-bool addr_parse(struct addr *a, const char *text, uint16_t default_port,
-    struct err *e);
+bool addr_parse(
+    struct addr *a, const char *text, uint16_t default_port, struct err *e);
 
 /* From an IP literal without brackets or port. */
 bool addr_from_ip(struct addr *a, const char *ip, uint16_t port);
 
-void addr_from_sockaddr(struct addr *a, const struct sockaddr *sa,
-    socklen_t len);
+void addr_from_sockaddr(
+    struct addr *a, const struct sockaddr *sa, socklen_t len);
 
 /* As addr_parse reads it; always terminated. Returns out. */
 const char *addr_print(const struct addr *a, char out[ADDR_TEXT_MAX]);
@@ -66,12 +66,12 @@ bool addr_is_in(const struct addr *a, const struct addr *net, unsigned bits);
 /* "host:port", "[v6]:port", "host" or a bare v6 when default_port is not 0.
  * Host names: letters, digits, - _ and dots, at most 255; anything else is
  * refused (no blanks, no control bytes, no %). ERR_USAGE. */
-bool hostport_parse(struct hostport *h, const char *text,
-    uint16_t default_port, struct err *e);
+bool hostport_parse(
+    struct hostport *h, const char *text, uint16_t default_port, struct err *e);
 
 #define HOSTPORT_TEXT_MAX (HOST_MAX + 10)
-const char *hostport_print(const struct hostport *h,
-    char out[HOSTPORT_TEXT_MAX]);
+const char *hostport_print(
+    const struct hostport *h, char out[HOSTPORT_TEXT_MAX]);
 
 /* Whether a text is allowed as the host of a struct hostport. */
 bool host_is_valid(const char *host);

@@ -40,8 +40,8 @@ struct dial_events {
 };
 
 /* A dialer belongs to one loop and keeps name and session caches for it. */
-struct dialer *dialer_new(struct loop *l, const struct dialer_options *o,
-    struct err *e);
+struct dialer *dialer_new(
+    struct loop *l, const struct dialer_options *o, struct err *e);
 /* All its dials must be closed before. */
 void dialer_close(struct dialer *d);
 

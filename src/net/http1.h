@@ -26,16 +26,16 @@ struct http1_field {
 struct http1_head {
 	enum http1_kind kind;
 	const char *method; /* request: "GET" */
-	char *target; /* request: as sent */
-	int status;   /* response */
-	char *reason; /* response: may be "" */
-	int minor;    /* HTTP/1.minor */
+	char *target;       /* request: as sent */
+	int status;         /* response */
+	char *reason;       /* response: may be "" */
+	int minor;          /* HTTP/1.minor */
 	struct http1_field *fields;
 	size_t n_fields;
 	bool keep_alive;
-	bool upgrade;	 /* Connection: upgrade and an Upgrade field */
-	bool chunked;	 /* a body in chunks follows */
-	int64_t length;	 /* Content-Length, or -1 */
+	bool upgrade;   /* Connection: upgrade and an Upgrade field */
+	bool chunked;   /* a body in chunks follows */
+	int64_t length; /* Content-Length, or -1 */
 };
 
 enum http1_result {

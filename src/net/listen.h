@@ -15,18 +15,19 @@ struct loop;
 struct stream;
 
 struct listener_events {
-	/* A new connection: the receiver owns the stream (stopped, no owner). */
-	void (*on_accept)(void *owner, struct stream *s,
-	    const struct addr *peer);
+	/* A new connection: the receiver owns the stream (stopped, no owner).
+	 */
+	void (*on_accept)(
+	    void *owner, struct stream *s, const struct addr *peer);
 	/* Out of descriptors (true), and again well (false). May be NULL. */
 	void (*on_pause)(void *owner, bool paused, const struct err *err);
 };
 
 struct listener_options {
-	int backlog;	     /* 0: 1024 */
-	bool reuse_port;     /* several workers on one port */
-	unsigned unix_mode;  /* permission bits of a unix socket; 0: 0600 */
-	bool unlink_stale;   /* remove a unix socket file nobody listens on */
+	int backlog;        /* 0: 1024 */
+	bool reuse_port;    /* several workers on one port */
+	unsigned unix_mode; /* permission bits of a unix socket; 0: 0600 */
+	bool unlink_stale;  /* remove a unix socket file nobody listens on */
 };
 
 /* Binds and listens. ERR_USAGE when the address is in use (the text says so)

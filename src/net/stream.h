@@ -7,9 +7,10 @@
  *
  * Bytes in: on_data hands over scratch memory. The receiver may overwrite the
  * bytes and the STREAM_HEADROOM bytes in front of them, and must have used or
- * copied them when it returns: they are gone afterwards. After stream_stop, also
- * from inside on_data, neither on_data nor on_end comes until stream_start; what
- * was already read waits. on_error comes in any case. A new stream is stopped.
+ * copied them when it returns: they are gone afterwards. After stream_stop,
+ * also from inside on_data, neither on_data nor on_end comes until
+ * stream_start; what was already read waits. on_error comes in any case. A new
+ * stream is stopped.
  *
  * Bytes out: stream_write takes bytes in such scratch memory and may overwrite
  * them and the headroom in front. It never refuses. It returns false when more
@@ -86,20 +87,20 @@ struct stream {
 	struct loop *loop;
 	uint64_t bytes_in;  /* given to on_data so far */
 	uint64_t bytes_out; /* taken by write so far */
-	uint32_t magic;	    /* STREAM_MAGIC from init to close */
-	bool is_shut;	    /* stream_shutdown was called */
+	uint32_t magic;     /* STREAM_MAGIC from init to close */
+	bool is_shut;       /* stream_shutdown was called */
 };
 
 #define STREAM_MAGIC 0x57524d21u
 
 /* For kinds of streams: fills the base. */
-void stream_init(struct stream *s, const struct stream_ops *ops,
-    struct loop *l);
+void stream_init(
+    struct stream *s, const struct stream_ops *ops, struct loop *l);
 
 /* Hands the stream to (another) owner. Its events come to the new one from now
  * on; nothing is lost. Usable inside a callback. */
-void stream_set_owner(struct stream *s, const struct stream_events *events,
-    void *owner);
+void stream_set_owner(
+    struct stream *s, const struct stream_events *events, void *owner);
 
 void stream_start(struct stream *s);
 void stream_stop(struct stream *s);

@@ -15,8 +15,7 @@
 
 void crypt_hmac_sha256(const void *key, size_t key_len, const void *data,
     size_t len, uint8_t out[CRYPT_SHA256_SIZE]);
-void crypt_sha256(const void *data, size_t len,
-    uint8_t out[CRYPT_SHA256_SIZE]);
+void crypt_sha256(const void *data, size_t len, uint8_t out[CRYPT_SHA256_SIZE]);
 
 /* For Sec-WebSocket-Accept only (RFC 6455, section 1.3). */
 void crypt_sha1(const void *data, size_t len, uint8_t out[CRYPT_SHA1_SIZE]);

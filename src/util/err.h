@@ -15,19 +15,19 @@
 
 enum err_code {
 	ERR_NONE,
-	ERR_CLOSED,	 /* the other side ended in good order */
-	ERR_TIMEOUT,	 /* a deadline passed */
+	ERR_CLOSED,      /* the other side ended in good order */
+	ERR_TIMEOUT,     /* a deadline passed */
 	ERR_UNREACHABLE, /* no route, name unknown, network down */
-	ERR_REFUSED,	 /* something is there and said no to the connection */
-	ERR_RESET,	 /* the connection broke */
-	ERR_AUTH,	 /* who we are was not accepted: token, user, password */
-	ERR_DENIED,	 /* who we are is known, and may not do this */
-	ERR_NOT_FOUND,	 /* no such path, file, listener */
-	ERR_PROTOCOL,	 /* the other side broke the protocol */
-	ERR_TOO_BIG,	 /* a limit of ours was passed */
-	ERR_TLS,	 /* certificate or handshake */
-	ERR_SYSTEM,	 /* the operating system failed us */
-	ERR_USAGE,	 /* the caller's or user's words are wrong */
+	ERR_REFUSED,     /* something is there and said no to the connection */
+	ERR_RESET,       /* the connection broke */
+	ERR_AUTH,      /* who we are was not accepted: token, user, password */
+	ERR_DENIED,    /* who we are is known, and may not do this */
+	ERR_NOT_FOUND, /* no such path, file, listener */
+	ERR_PROTOCOL,  /* the other side broke the protocol */
+	ERR_TOO_BIG,   /* a limit of ours was passed */
+	ERR_TLS,       /* certificate or handshake */
+	ERR_SYSTEM,    /* the operating system failed us */
+	ERR_USAGE,     /* the caller's or user's words are wrong */
 	ERR_COUNT
 };
 

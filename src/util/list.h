@@ -20,7 +20,7 @@ struct list {
 /* Walks a list whose members may be removed while walking (the current one
  * only): `at` and `after` are struct list pointers. */
 #define LIST_EACH_SAFE(at, after, list)                                        \
-	for ((at) = (list)->next, (after) = (at)->next; (at) != (list);       \
+	for ((at) = (list)->next, (after) = (at)->next; (at) != (list);        \
 	     (at) = (after), (after) = (at)->next)
 
 #define LIST_EACH(at, list)                                                    \

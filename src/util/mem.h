@@ -21,8 +21,7 @@ char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n);
 
 /* printf into fresh memory. */
-char *mem_printf(const char *format, ...)
-    __attribute__((format(printf, 1, 2)));
+char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Overwrites secrets in a way the compiler may not drop. p may be NULL. */
 void mem_wipe(void *p, size_t n);

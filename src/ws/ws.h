@@ -20,7 +20,7 @@ struct err;
 struct ws;
 
 struct ws_options {
-	bool client;	   /* mask what we send, expect unmasked frames */
+	bool client;       /* mask what we send, expect unmasked frames */
 	bool answer_close; /* answer a Close with the same code by itself */
 	size_t text_max;   /* longest text message; more ends it with 1009 */
 	/* Bytes that were read behind the handshake: copied. */
@@ -34,8 +34,8 @@ struct ws_events {
 	/* A piece of a binary message, as stream.h's on_data gives bytes; len
 	 * 0 only with both start and end (an empty message) or with end.
 	 * Not called once ws_stream was taken. */
-	void (*on_binary)(void *owner, uint8_t *data, size_t len, bool start,
-	    bool end);
+	void (*on_binary)(
+	    void *owner, uint8_t *data, size_t len, bool start, bool end);
 	void (*on_pong)(void *owner, const uint8_t *data, size_t len);
 	/* The peer's Close: it will send nothing more. code WS_CODE_NONE if it
 	 * gave none. */
@@ -59,12 +59,13 @@ void ws_stop(struct ws *w);
 bool ws_send_text(struct ws *w, const char *text, size_t len);
 
 /* Binary data in scratch memory with STREAM_HEADROOM in front, both may be
- * overwritten; len > 0. One message of at most WS_FRAME_MAX bytes, or several. */
+ * overwritten; len > 0. One message of at most WS_FRAME_MAX bytes, or several.
+ */
 bool ws_send_binary(struct ws *w, uint8_t *data, size_t len);
 
 /* A fragment of one binary message: `start` opens it, `fin` ends it. */
-bool ws_send_fragment(struct ws *w, uint8_t *data, size_t len, bool start,
-    bool fin);
+bool ws_send_fragment(
+    struct ws *w, uint8_t *data, size_t len, bool start, bool fin);
 
 void ws_send_ping(struct ws *w, const void *data, size_t len);
 void ws_send_pong(struct ws *w, const void *data, size_t len);

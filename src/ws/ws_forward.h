@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Forwarding the frames of one client to the other, as the relay does: header
- * in, header out, payload streamed; message borders and kinds stay. Pure. Frames
- * longer than WS_FRAME_MAX are split, small fragments that lie together are
- * joined, and no empty frame is made: the last byte of a fragment without FIN
- * is held back until the next one shows what follows (specification 6.3, case
- * R40). An empty message that a peer sent on purpose is passed on. Control
+ * in, header out, payload streamed; message borders and kinds stay. Pure.
+ * Frames longer than WS_FRAME_MAX are split, small fragments that lie together
+ * are joined, and no empty frame is made: the last byte of a fragment without
+ * FIN is held back until the next one shows what follows (specification 6.3,
+ * case R40). An empty message that a peer sent on purpose is passed on. Control
  * frames are not forwarded but told.
  */
 #pragma once
@@ -13,12 +13,12 @@
 
 struct ws_forward {
 	struct ws_decoder decoder;
-	uint64_t out_left;    /* payload still owed to the frame begun */
-	uint8_t held;	      /* the byte held back */
+	uint64_t out_left; /* payload still owed to the frame begun */
+	uint8_t held;      /* the byte held back */
 	bool has_held;
-	bool out_open;	      /* a message was begun towards the other side */
-	uint8_t kind;	      /* its opcode */
-	uint64_t bytes;	      /* payload bytes forwarded */
+	bool out_open;  /* a message was begun towards the other side */
+	uint8_t kind;   /* its opcode */
+	uint64_t bytes; /* payload bytes forwarded */
 };
 
 /* Input comes masked (from a client); output goes unmasked (to a client). */

@@ -64,21 +64,22 @@ size_t ws_frame_build_close(uint8_t *out, int code, const char *reason);
  * at most 123 bytes and a NUL. False for one byte, a code not allowed on the
  * wire, or a reason that is no UTF-8; *code is then the one to fail with (1002
  * or 1007) and the reason is empty. */
-bool ws_frame_parse_close(const uint8_t *payload, size_t len, int *code,
-    char reason[124]);
+bool ws_frame_parse_close(
+    const uint8_t *payload, size_t len, int *code, char reason[124]);
 
 /* --- decoding --- */
 
 struct ws_decoder {
 	bool expect_mask; /* we are the server */
-	bool keep_masked; /* leave the payload of DATA as it came; `mask` and
-			     `frame_at` (behind the piece) tell how to read it */
+	bool
+	    keep_masked; /* leave the payload of DATA as it came; `mask` and
+	                    `frame_at` (behind the piece) tell how to read it */
 	uint8_t head[WS_FRAME_HEAD_MAX];
 	uint8_t head_len;
-	bool in_frame;	 /* payload of a frame is being read */
+	bool in_frame;   /* payload of a frame is being read */
 	bool in_message; /* a data message is open */
 	bool fin;
-	uint8_t opcode;	 /* of the frame */
+	uint8_t opcode;  /* of the frame */
 	uint8_t message; /* opcode of the open message */
 	uint8_t mask[4];
 	uint64_t frame_len;
@@ -88,20 +89,20 @@ struct ws_decoder {
 };
 
 enum ws_event_kind {
-	WS_EVENT_NONE,	  /* all input used; feed more */
-	WS_EVENT_DATA,	  /* a piece of a data message */
+	WS_EVENT_NONE,    /* all input used; feed more */
+	WS_EVENT_DATA,    /* a piece of a data message */
 	WS_EVENT_CONTROL, /* a whole control frame */
-	WS_EVENT_BAD,	  /* violation: fail with `code` */
+	WS_EVENT_BAD,     /* violation: fail with `code` */
 };
 
 struct ws_event {
 	enum ws_event_kind kind;
 	enum ws_opcode opcode; /* DATA: TEXT or BINARY; CONTROL: which */
-	uint8_t *data;	       /* in the input (DATA) or the decoder */
-	size_t len;	       /* may be 0 for the empty frames of a peer */
+	uint8_t *data;         /* in the input (DATA) or the decoder */
+	size_t len;            /* may be 0 for the empty frames of a peer */
 	bool message_start;    /* DATA: first piece of a message */
 	bool frame_start;      /* DATA: first piece of a frame */
-	bool frame_end;	       /* DATA: last piece of its frame */
+	bool frame_end;        /* DATA: last piece of its frame */
 	bool message_end;      /* DATA: last piece of the message */
 	uint64_t frame_len;    /* DATA: payload of the whole frame */
 	enum ws_code code;     /* BAD */
@@ -114,5 +115,5 @@ void ws_decoder_init(struct ws_decoder *d, bool expect_mask);
  * place. Refused: RSV bits, unknown opcodes, wrong masking, fragmented or long
  * control frames, continuation without a message and the reverse, a length
  * with the top bit set or not in its shortest form. */
-void ws_decoder_next(struct ws_decoder *d, uint8_t **data, size_t *len,
-    struct ws_event *ev);
+void ws_decoder_next(
+    struct ws_decoder *d, uint8_t **data, size_t *len, struct ws_event *ev);

@@ -13,13 +13,13 @@ struct err;
 struct http1_field;
 struct http1_head;
 
-#define WS_KEY_SIZE 25	  /* base64 of 16 bytes and a NUL */
+#define WS_KEY_SIZE 25    /* base64 of 16 bytes and a NUL */
 #define WS_ACCEPT_SIZE 29 /* base64 of a SHA-1 and a NUL */
 
 struct ws_request {
-	const char *host;     /* the Host field: "relay.example" or "[::1]:8443" */
-	const char *target;   /* "/$hc/path?sb-hc-action=..." */
-	const char *protocol; /* offered subprotocols, or NULL */
+	const char *host; /* the Host field: "relay.example" or "[::1]:8443" */
+	const char *target;               /* "/$hc/path?sb-hc-action=..." */
+	const char *protocol;             /* offered subprotocols, or NULL */
 	const struct http1_field *fields; /* further fields */
 	size_t n_fields;
 };
@@ -44,5 +44,5 @@ void ws_handshake_accept(const char *key, char out[WS_ACCEPT_SIZE]);
 
 /* Appends the server's 101 (exactly Connection, Upgrade, Sec-WebSocket-Accept
  * and, when not NULL, Sec-WebSocket-Protocol). */
-bool ws_handshake_build_response(struct buf *out, const char *key,
-    const char *protocol, struct err *e);
+bool ws_handshake_build_response(
+    struct buf *out, const char *key, const char *protocol, struct err *e);

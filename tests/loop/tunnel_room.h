@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A room for tests of agent and client: a real relay in the test's own loop, over TLS
- * with a certificate made on the spot, with a hybrid connection "demo"; a destination server; and parties,
- * which are owners of streams that send, echo, answer, stall and write down
- * what they hear.
+ * A room for tests of agent and client: a real relay in the test's own loop,
+ * over TLS with a certificate made on the spot, with a hybrid connection
+ * "demo"; a destination server; and parties, which are owners of streams that
+ * send, echo, answer, stall and write down what they hear.
  */
 #pragma once
 #include <stdbool.h>
