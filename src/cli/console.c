@@ -39,6 +39,7 @@ struct console {
 	struct termios editing;
 	bool is_editing; /* libedit has the terminal */
 	bool is_hidden;
+	bool can_clear; /* the terminal knows the escape sequence for it */
 	bool at_end;
 	bool closing;
 };
@@ -93,7 +94,7 @@ console_hide(struct console *c, bool hide)
 		return;
 	c->is_hidden = hide;
 	if (hide) {
-		fputs("\r\033[J", stdout);
+		fputs(c->can_clear ? "\r\033[J" : "\n", stdout);
 		fflush(stdout);
 	} else {
 		el_set(c->editor, EL_REFRESH);
@@ -337,12 +338,14 @@ struct console *
 console_open(struct loop *l, const char *history_file,
     const struct console_events *events, void *owner, struct err *e)
 {
+	const char *term = getenv("TERM");
 	struct console *c = mem_zalloc(sizeof *c);
 
 	c->loop = l;
 	c->events = events;
 	c->owner = owner;
 	c->history_file = history_file ? mem_strdup(history_file) : NULL;
+	c->can_clear = term && strcmp(term, "dumb") != 0;
 	console_set_prompt(c, "> ");
 	/* Characters of several bytes are edited as one. */
 	setlocale(LC_CTYPE, "");
