@@ -76,20 +76,11 @@ code_of(const struct hc_refusal *r)
 static bool
 parse_date(const char *text, int64_t *out_s)
 {
-	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 	struct tm tm = {0};
-	char month[4];
-	const char *at;
 
-	if (sscanf(text, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT",
-	        &tm.tm_mday, month, &tm.tm_year, &tm.tm_hour, &tm.tm_min,
-	        &tm.tm_sec) != 6)
+	/* The program never leaves the C locale for dates. */
+	if (strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) == NULL)
 		return false;
-	at = strstr(months, month);
-	if (!at || strlen(month) != 3 || (at - months) % 3 != 0)
-		return false;
-	tm.tm_mon = (int)(at - months) / 3;
-	tm.tm_year -= 1900;
 	*out_s = (int64_t)timegm(&tm);
 	return true;
 }

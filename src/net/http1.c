@@ -676,6 +676,7 @@ put(char *at, const char *s)
 {
 	size_t n = strlen(s);
 
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): more follows */
 	memcpy(at, s, n);
 	return at + n;
 }

@@ -15,6 +15,8 @@ static const struct way *const ways[] = {
     &way_sample,
 };
 
+#define WAY_COUNT (sizeof(ways) / sizeof(ways[0]))
+
 static const char *const mode_names[] = {
     [CLIENT_AUTO] = "auto",
     [CLIENT_HYCO] = "hyco",
@@ -25,7 +27,7 @@ static const char *const mode_names[] = {
 const struct way *
 way_for_accept(const struct hc_accept *a)
 {
-	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
+	for (size_t i = 0; i < WAY_COUNT; i++)
 		if (ways[i]->is_asked(a))
 			return ways[i];
 	return NULL;
@@ -34,7 +36,7 @@ way_for_accept(const struct hc_accept *a)
 const struct way *
 way_for_mode(enum client_mode mode)
 {
-	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
+	for (size_t i = 0; i < WAY_COUNT; i++)
 		if (mode == CLIENT_AUTO || ways[i]->mode == mode)
 			return ways[i];
 	return NULL;

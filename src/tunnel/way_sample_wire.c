@@ -242,6 +242,7 @@ way_sample_wire_build_basic(
 	text = mem_printf("%s:%s", user, password);
 	n = strlen(text);
 	field = mem_alloc(strlen("Basic ") + text_base64_size(n));
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): more follows */
 	memcpy(field, "Basic ", strlen("Basic "));
 	text_base64_encode(text, n, field + strlen("Basic "));
 	mem_free_secret(text);

@@ -157,6 +157,7 @@ ws_frame_build_close(uint8_t *out, int code, const char *reason)
 	}
 	put_be(out, 2, (uint64_t)code);
 	if (n > 0)
+		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): wire */
 		memcpy(out + 2, reason, n);
 	return n + 2;
 }

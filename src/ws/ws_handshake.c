@@ -244,6 +244,7 @@ ws_handshake_accept(const char *key, char out[WS_ACCEPT_SIZE])
 	const size_t n = strlen(key);
 
 	assert(n < WS_KEY_SIZE);
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): more follows */
 	memcpy(text, key, n);
 	memcpy(text + n, WS_GUID, sizeof WS_GUID);
 	crypt_sha1(text, n + sizeof WS_GUID - 1, hash);
