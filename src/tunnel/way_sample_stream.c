@@ -30,6 +30,12 @@
 
 /* How long an original may take to read what precedes our Close. */
 #define GRACE_MS ((uint64_t)60000)
+/* A relay may answer Pings itself; then a Pong proves little. What an original
+ * has not handed to its socket when our Close comes is lost, so a large sum of
+ * bytes gets more time: at so many bytes a millisecond, up to a limit. */
+#define SETTLE_FREE_BYTES ((uint64_t)128 * 1024)
+#define SETTLE_BYTES_PER_MS ((uint64_t)4096)
+#define SETTLE_MOST_MS ((uint64_t)5000)
 /* How long our side may go on after an original has left. */
 #define LINGER_MS ((uint64_t)30000)
 /* Pings in a row without a byte in answer that make a dead connection. */
@@ -58,6 +64,7 @@ struct way_sample_stream {
 	bool close_sent;
 	bool close_flushed; /* ... and handed to the kernel */
 	bool answers;       /* a Ping of ours was answered once */
+	bool is_settling;   /* the Pong that precedes our Close was here */
 	bool is_broken;     /* on_error was told */
 	bool is_below_broken;
 	bool closing;
@@ -207,16 +214,29 @@ op_shutdown(struct stream *s)
 }
 
 static void
+settle(struct way_sample_stream *x)
+{
+	uint64_t ms = x->base.bytes_out / SETTLE_BYTES_PER_MS;
+
+	x->is_settling = true;
+	if (x->base.bytes_out <= SETTLE_FREE_BYTES) {
+		timer_clear(&x->end);
+		send_close(x);
+	} else {
+		timer_set(&x->end, ms < SETTLE_MOST_MS ? ms : SETTLE_MOST_MS);
+	}
+}
+
+static void
 on_pong(void *owner, const uint8_t *data, size_t len)
 {
 	struct way_sample_stream *x = owner;
 
 	x->answers = true;
-	if (x->is_listener && x->out_shut && !x->close_sent && !x->is_broken &&
-	    len == sizeof(eof_mark) - 1 && memcmp(data, eof_mark, len) == 0) {
-		timer_clear(&x->end);
-		send_close(x);
-	}
+	if (x->is_listener && x->out_shut && !x->close_sent &&
+	    !x->is_settling && !x->is_broken && len == sizeof(eof_mark) - 1 &&
+	    memcmp(data, eof_mark, len) == 0)
+		settle(x);
 }
 
 /* --- from below --- */

@@ -16,6 +16,9 @@
 #include "util/buf.h"
 #include "util/mem.h"
 
+/* What the headers of one layer above leave of the headroom. */
+#define SPARE_HEADROOM (STREAM_HEADROOM - 16)
+
 struct half {
 	struct stream base;
 	struct half *peer; /* NULL: closed */
@@ -178,8 +181,9 @@ half_write(struct stream *s, uint8_t *data, size_t len)
 		fault(h, ERR_RESET, "the other half is closed");
 	else if (!buf_append(&h->out, data, len))
 		fault(h, ERR_TOO_BIG, "too much is queued");
-	/* The contract allows this; who relies on the bytes must notice. */
-	memset(data - STREAM_HEADROOM, 0x5a, STREAM_HEADROOM);
+	/* The contract allows this; who relies on the bytes must notice. A
+	 * WebSocket above has used up its part of the headroom. */
+	memset(data - SPARE_HEADROOM, 0x5a, SPARE_HEADROOM);
 	memset(data, 0xa5, len);
 	if (h->fault.code != ERR_NONE)
 		return false;
