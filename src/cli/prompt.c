@@ -8,6 +8,7 @@
 #include "cli/prompt.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,21 +39,33 @@ is_stop(int number)
 
 enum result { LINE, END, INTERRUPTED, TOO_LONG };
 
+/* Waits for input. The signals are blocked but in here, so that none can slip
+ * in between the look at `caught` and the wait. */
+static bool
+wait_readable(const sigset_t *open_mask)
+{
+	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	while (ppoll(&in, 1, NULL, open_mask) < 0)
+		if (errno != EINTR || caught)
+			return false;
+	return true;
+}
+
 /* Byte by byte: what comes behind the line belongs to somebody else. */
 static enum result
-read_line(char *out, size_t size)
+read_line(char *out, size_t size, const sigset_t *open_mask)
 {
 	size_t used = 0;
 	bool fits = true;
 
 	for (;;) {
 		char c;
-		const ssize_t n = read(STDIN_FILENO, &c, 1);
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR && caught)
-			return INTERRUPTED;
-		if (n < 0 && errno == EINTR)
-			continue;
+		if (!wait_readable(open_mask))
+			return caught ? INTERRUPTED : END;
+		n = read(STDIN_FILENO, &c, 1);
 		if (n <= 0 && used == 0)
 			return END;
 		if (n <= 0 || c == '\n' || c == '\r')
@@ -71,11 +84,17 @@ ask_once(const char *text, bool is_hidden, char *out, size_t size)
 {
 	struct sigaction old[SIGNALS];
 	struct sigaction act = {.sa_handler = on_caught};
+	sigset_t blocked;
+	sigset_t open_mask;
 	struct termios before;
 	const bool is_terminal = tcgetattr(STDIN_FILENO, &before) == 0;
 	enum result r;
 
 	sigemptyset(&act.sa_mask);
+	sigemptyset(&blocked);
+	for (size_t i = 0; i < SIGNALS; i++)
+		sigaddset(&blocked, signals[i]);
+	sigprocmask(SIG_BLOCK, &blocked, &open_mask);
 	caught = 0;
 	for (size_t i = 0; i < SIGNALS; i++)
 		sigaction(signals[i], &act, &old[i]);
@@ -87,13 +106,14 @@ ask_once(const char *text, bool is_hidden, char *out, size_t size)
 	}
 	fputs(text, stderr);
 	fflush(stderr);
-	r = read_line(out, size);
+	r = read_line(out, size, &open_mask);
 	if (is_terminal && is_hidden)
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
 	if (is_hidden || r != LINE)
 		fputc('\n', stderr);
 	for (size_t i = 0; i < SIGNALS; i++)
 		sigaction(signals[i], &old[i], NULL);
+	sigprocmask(SIG_SETMASK, &open_mask, NULL);
 	return r;
 }
 
