@@ -267,6 +267,8 @@ static bool
 can_heal(
     const struct client *c, const struct err *err, enum way_refusal refusal)
 {
+	if (err->http_status == 503)
+		return true;
 	if (refusal == WAY_REFUSAL_RELAY)
 		return err->http_status == 404 && err->code == ERR_UNREACHABLE;
 	return refusal == WAY_REFUSAL_NONE && c->was_online &&

@@ -48,8 +48,9 @@ struct client_options {
 	size_t connecting_max;  /* under way at once, more wait; 0: 64 */
 	size_t connections_max; /* at once, more are reset; 0: 10,000 */
 	uint64_t ready_ms;      /* from dialling to ready; 0: 30,000 */
-	/* How long a connect is tried again while the relay says that no
-	 * listener is there or cannot be reached; 0: 5,000. */
+	/* How long a connect is tried again while the relay cannot be reached
+	 * or says that no listener is there, or the listener that it is busy;
+	 * 0: 5,000. */
 	uint64_t retry_ms;
 	uint64_t ping_ms; /* between pings on a data socket; 0: 30,000 */
 	/* A local end of stream cannot be told to the original server.js;
@@ -121,7 +122,7 @@ struct client_connection_info {
 	unsigned tunnel_id;
 	const char *peer; /* the local application's address */
 	const char *destination;
-	const char *state; /* "waiting", "connecting", "open", "half-closed" */
+	const char *state; /* "waiting", "connecting", "open" */
 	uint64_t bytes_up;
 	uint64_t bytes_down;
 	uint64_t age_ms;

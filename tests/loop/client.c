@@ -397,6 +397,42 @@ test_late_listener(void **state)
 	room_close(&r);
 }
 
+/* A listener that is full is asked again, since somebody may leave. */
+static void
+test_busy_listener(void **state)
+{
+	struct agent_options o;
+	struct agent_counts counts;
+	struct party *first, *second;
+	struct addr at;
+	struct room r;
+	struct err e;
+
+	(void)state;
+	room_open(&r);
+	o = room_agent_options(&r);
+	o.users = users_parse(room_users, strlen(room_users), "users", &e);
+	o.connections_max = 1;
+	room_open_agent(&r, &o);
+	users_unref(o.users);
+	room_open_client(&r, NULL);
+	r.manner.echo = true;
+	room_open_tunnel(&r, r.port, &at);
+	first = party_connect(&r, &at);
+	party_send(first, "1", 1);
+	RUN_UNTIL(r.loop, first->bytes == 1);
+	second = party_connect(&r, &at);
+	party_send(second, "2", 1);
+	RUN_UNTIL(
+	    r.loop, (agent_counts(r.agent, &counts), counts.refused == 1));
+	party_shutdown(first);
+	RUN_UNTIL(r.loop, second->bytes == 1);
+	assert_int_equal(r.errors, 0);
+	party_free(first);
+	party_free(second);
+	room_close(&r);
+}
+
 static void
 test_no_listener(void **state)
 {
@@ -927,6 +963,7 @@ main(void)
 	    cmocka_unit_test(test_refusals_reset),
 	    cmocka_unit_test(test_many_at_once),
 	    cmocka_unit_test(test_late_listener),
+	    cmocka_unit_test(test_busy_listener),
 	    cmocka_unit_test(test_no_listener),
 	    cmocka_unit_test(test_close_tunnel),
 	    cmocka_unit_test(test_close_with_kept),
