@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 
 #include "net/loop.h"
+#include "net/tls_gcm.h"
 #include "net/tls_inside.h"
 #include "util/buf.h"
 #include "util/err.h"
@@ -1178,8 +1179,8 @@ context_new(bool server)
 	struct tls_context *c = mem_zalloc(sizeof(*c));
 
 	ERR_clear_error();
-	c->ssl =
-	    SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+	c->ssl = SSL_CTX_new_ex(NULL, tls_gcm_properties(),
+	    server ? TLS_server_method() : TLS_client_method());
 	if (c->ssl == NULL)
 		abort();
 	c->bio = bio_method();
