@@ -108,3 +108,21 @@ build_hyco() {
 		die "could not build $dir"
 	}
 }
+
+# The real clients of tests/interop, by name from npm. hyco-ws depends on a
+# placeholder package that cannot be had, so it is unpacked rather than
+# installed; what it really loads is in package.json.
+HYCO_WS_VERSION=1.0.5
+install_interop() {
+	local dir=$ROOT/tests/interop
+	[ ! -e "$dir/node_modules/hyco-ws/index.js" ] || return 0
+	(
+		cd "$dir"
+		npm install --no-audit --no-fund --loglevel=error
+		npm pack --silent "hyco-ws@$HYCO_WS_VERSION" >/dev/null
+		mkdir -p node_modules/hyco-ws
+		tar -xzf "hyco-ws-$HYCO_WS_VERSION.tgz" --strip-components=1 \
+			-C node_modules/hyco-ws
+		rm -f "hyco-ws-$HYCO_WS_VERSION.tgz"
+	) || die "could not install the real clients from npm"
+}
