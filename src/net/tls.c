@@ -68,11 +68,12 @@ struct session {
 struct tls_context {
 	atomic_uint refs;
 	SSL_CTX *ssl;
+	SSL_CTX *bare; /* see drop_session */
 	BIO_METHOD *bio;
 	bool server;
 	bool insecure;
 	bool end_to_end;      /* listener and sender, not a relay */
-	pthread_mutex_t lock; /* of the sessions */
+	pthread_mutex_t lock; /* of the sessions and `bare` */
 	struct list sessions;
 	size_t n_sessions;
 };
@@ -783,6 +784,65 @@ admit(struct tls *t)
 	t->open = verdict == TLS_YES;
 }
 
+/* --- after the handshake: memory --- */
+
+/* Empties a key of the key exchange: it has done its work, and the connection
+ * may live for days. */
+static void
+drop_key(EVP_PKEY *key)
+{
+	if (key != NULL)
+		EVP_PKEY_set_type(key, EVP_PKEY_get_base_id(key));
+	EVP_PKEY_free(key);
+}
+
+static SSL_CTX *
+bare_context(struct tls_context *c, const SSL_METHOD *method)
+{
+	SSL_CTX *bare;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->bare == NULL)
+		c->bare = SSL_CTX_new_ex(NULL, tls_gcm_properties(), method);
+	bare = c->bare;
+	pthread_mutex_unlock(&c->lock);
+	return bare != NULL && SSL_CTX_get_ssl_method(bare) == method ? bare
+	                                                              : NULL;
+}
+
+/* A server keeps its session in the ticket and has no use for the object. But
+ * SSL_set_session wants an SSL to be of the same method as its context, and
+ * would start it anew if not. A version that was negotiated has a method of its
+ * own; so the SSL first moves to an empty context of that method. Later OpenSSL
+ * compares otherwise. */
+static void
+drop_session(struct tls *t)
+{
+	SSL_CTX *bare;
+
+	if (OPENSSL_version_major() != 3 || OPENSSL_version_minor() > 1 ||
+	    !t->context->server || SSL_version(t->ssl) != TLS1_3_VERSION)
+		return;
+	bare = bare_context(t->context, SSL_get_ssl_method(t->ssl));
+	if (bare != NULL && SSL_set_SSL_CTX(t->ssl, bare) == bare)
+		SSL_set_session(t->ssl, NULL);
+}
+
+/* OpenSSL keeps what the handshake needed until the end. */
+static void
+shed(struct tls *t)
+{
+	EVP_PKEY *key = NULL;
+
+	if (SSL_get_tmp_key(t->ssl, &key) == 1)
+		drop_key(key);
+	key = NULL;
+	if (SSL_get_peer_tmp_key(t->ssl, &key) == 1)
+		drop_key(key);
+	drop_session(t);
+	ERR_clear_error();
+}
+
 /* True when it is done. */
 static bool
 handshake(struct tls *t, const uint8_t *chunk, size_t len)
@@ -794,6 +854,8 @@ handshake(struct tls *t, const uint8_t *chunk, size_t len)
 	if (r != 1 && SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ)
 		describe_handshake(t, chunk, len);
 	flush(t);
+	if (r == 1)
+		shed(t);
 	return r == 1;
 }
 
@@ -1402,6 +1464,7 @@ tls_context_unref(struct tls_context *c)
 		session_free(
 		    c, LIST_OF(c->sessions.next, struct session, link));
 	SSL_CTX_free(c->ssl);
+	SSL_CTX_free(c->bare);
 	BIO_meth_free(c->bio);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
