@@ -908,6 +908,58 @@ test_foreign(void **state)
 	foreign(TLS1_2_VERSION, false);
 }
 
+/* A server that has dropped its session object is told by a fatal alert that
+ * the client cannot go on, or gets something that is no record. */
+static void
+broken_later(int version, bool by_client)
+{
+	static const char nonsense[] =
+	    "\x17\x03\x03\x00\x14no record, no record";
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	struct loop *l = new_loop();
+	struct side server;
+	int fds[2], turns = 0;
+	uint8_t byte;
+	size_t n, read_at = 0;
+
+	new_pair(fds);
+	side_take(&server, l, "server",
+	    tls_server(server_context, new_sock(l, fds[1])));
+	SSL_set_min_proto_version(ssl, version);
+	SSL_set_max_proto_version(ssl, version);
+	SSL_set_fd(ssl, fds[0]);
+	while (SSL_connect(ssl) != 1) {
+		assert_true(turns++ < TURNS_MAX);
+		loop_turn(l, false);
+	}
+	RUN_UNTIL(l, server.opened);
+	server.to_send = 10;
+	send_more(&server);
+	foreign_read(l, ssl, &read_at, 10);
+	assert_int_equal(sizeof(nonsense) - 1,
+	    write(fds[by_client ? 1 : 0], nonsense, sizeof(nonsense) - 1));
+	if (by_client)
+		assert_int_not_equal(1, SSL_read_ex(ssl, &byte, 1, &n));
+	RUN_UNTIL(l, server.failed);
+	assert_int_equal(ERR_TLS, server.err.code);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fds[0]);
+	side_close(&server);
+	assert_true(loop_close(l));
+}
+
+static void
+test_broken_later(void **state)
+{
+	(void)state;
+	broken_later(TLS1_3_VERSION, false);
+	broken_later(TLS1_3_VERSION, true);
+	broken_later(TLS1_2_VERSION, false);
+	broken_later(TLS1_2_VERSION, true);
+}
+
 /* Carries what waits on one descriptor to the other, `most` bytes a time. */
 static void
 carry(int from, int to, size_t most)
@@ -1031,6 +1083,7 @@ main(void)
 	    cmocka_unit_test(test_not_tls),
 	    cmocka_unit_test(test_early_limit),
 	    cmocka_unit_test(test_foreign),
+	    cmocka_unit_test(test_broken_later),
 	    cmocka_unit_test(test_drip),
 	    cmocka_unit_test(test_close_anywhere),
 	    cmocka_unit_test(test_close_early),
