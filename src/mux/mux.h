@@ -29,20 +29,35 @@ struct err;
 struct mux;
 struct mux_budget;
 struct mux_request;
+struct stream;
 
-/* A frame with its header and the TLS record around it fills a record. */
+/* A frame with its header fills a TLS record. */
 #define MUX_FRAME 16375
+/* The best size of one write of bulk: whole frames (stream_set_turn of the
+ * source). */
+#define MUX_TURN (4 * MUX_FRAME)
 #define MUX_WINDOW_MIN (256 * 1024)
 #define MUX_WINDOW_MAX (16 * 1024 * 1024)
 #define MUX_CHANNELS_MAX 16384
 #define MUX_HEADERS_MAX 16384
 
-/* A budget that several muxes share: the sum of windows granted beyond their
- * start. NULL in the options: 256 MiB for this mux alone. */
+/* Before the login is decided: requests that are held, and their early data in
+ * all; a client sends no more than MUX_EARLY bytes of a channel, and no more
+ * than MUX_EARLY_CHANNELS requests, which fits in. */
+#define MUX_HELD_REQUESTS 256
+#define MUX_HELD_BYTES (4 * 1024 * 1024)
+#define MUX_EARLY (16 * 1024)
+#define MUX_EARLY_CHANNELS 100
+
+/* A budget that several muxes share. It bounds two sums, each by itself: the
+ * windows granted beyond their start (none grows any more), and the bytes held
+ * for channels whose owners do not take them (the channel that would hold more
+ * is reset, ERR_TOO_BIG). NULL in the options: 256 MiB for this mux alone. */
 struct mux_budget *mux_budget_new(size_t bytes);
 struct mux_budget *mux_budget_ref(struct mux_budget *b);
 void mux_budget_unref(struct mux_budget *b);
 size_t mux_budget_used(const struct mux_budget *b);
+size_t mux_budget_held(const struct mux_budget *b);
 
 enum mux_kind {
 	MUX_TCP,    /* CONNECT host:port */
@@ -90,8 +105,9 @@ struct mux_events {
 	/* The other side drains (GOAWAY): no new channels; those there go on.
 	 * May be NULL. */
 	void (*on_drain)(void *owner);
-	/* It is over: err NULL when the stream beneath ended in good order and
-	 * no channel was open. All channels have been told. */
+	/* It is over: err NULL when the stream beneath ended in good order, or
+	 * one side drained, and no channel was open. All channels have been
+	 * told, and on_cancel came for requests that were not answered. */
 	void (*on_end)(void *owner, const struct err *err);
 };
 
@@ -131,6 +147,19 @@ struct stream *mux_accept(struct mux_request *r, const char *address);
 void mux_refuse(
     struct mux_request *r, enum mux_refusal why, const char *details);
 
+/* What the other side answered as hyco-address (LISTEN), from on_open on; NULL
+ * if nothing. Valid until the channel's close. */
+const char *mux_address(const struct stream *channel);
+
+/* The number of the channel's HTTP/2 stream, for logs; 0 before it has one. */
+uint32_t mux_channel_id(const struct stream *channel);
+/* The receive window granted to the other side now. */
+size_t mux_channel_window(const struct stream *channel);
+
+/* The shortest round trip of late in microseconds; 0 if not measured: it is
+ * while data flows. */
+uint32_t mux_rtt_us(const struct mux *m);
+
 /* Sends GOAWAY: new channels of the other side are refused. */
 void mux_drain(struct mux *m);
 
@@ -139,5 +168,6 @@ size_t mux_queued(const struct mux *m);
 struct stream *mux_below(struct mux *m);
 
 /* Ends it: open channels are cut loose, report ERR_RESET once and wait for
- * their owners' close. The stream beneath is closed. */
+ * their owners' close; requests that were not answered are dead. The stream
+ * beneath is closed (after a GOAWAY). */
 void mux_close(struct mux *m);
