@@ -115,14 +115,16 @@ build_hyco() {
 HYCO_WS_VERSION=1.0.5
 install_interop() {
 	local dir=$ROOT/tests/interop
-	[ ! -e "$dir/node_modules/hyco-ws/index.js" ] || return 0
-	(
-		cd "$dir"
-		npm install --no-audit --no-fund --loglevel=error
-		npm pack --silent "hyco-ws@$HYCO_WS_VERSION" >/dev/null
-		mkdir -p node_modules/hyco-ws
-		tar -xzf "hyco-ws-$HYCO_WS_VERSION.tgz" --strip-components=1 \
-			-C node_modules/hyco-ws
-		rm -f "hyco-ws-$HYCO_WS_VERSION.tgz"
-	) || die "could not install the real clients from npm"
+	local archive=$dir/hyco-ws-$HYCO_WS_VERSION.tgz
+	local unpacked=$dir/node_modules/hyco-ws
+
+	[ ! -e "$unpacked/index.js" ] || return 0
+	npm install --prefix "$dir" --no-audit --no-fund --loglevel=error ||
+		die "could not install the real clients from npm"
+	npm pack --silent --pack-destination "$dir" \
+		"hyco-ws@$HYCO_WS_VERSION" >/dev/null ||
+		die "could not fetch hyco-ws from npm"
+	mkdir -p "$unpacked"
+	tar -xzf "$archive" --strip-components=1 -C "$unpacked"
+	rm -f "$archive"
 }

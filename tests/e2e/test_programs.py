@@ -209,8 +209,11 @@ def test_tunnel_survives_the_service_behind_it(world, server):
                           timeout=60)
     assert curl.returncode != 0
     connect.wait_line(r"refused")
-    one = server(lambda c: c.sendall(b"HTTP/1.0 200 OK\r\n\r\nhere"),
-                 address=("127.0.0.1", late))
+
+    def answer(c):
+        c.recv(65536)
+        c.sendall(b"HTTP/1.0 200 OK\r\n\r\nhere")
+    one = server(answer, address=("127.0.0.1", late))
     assert run([need("curl"), "-s", f"http://127.0.0.1:{port}/"]) == b"here"
     wait_until(lambda: one.accepted == 1, "one connection")
     assert tunnel_port(connect) == port

@@ -49,7 +49,7 @@ test_codes(void **state)
 	static const struct {
 		int status;
 		enum err_code code;
-	} rows[] = {{401, ERR_AUTH}, {403, ERR_DENIED}, {404, ERR_NOT_FOUND},
+	} rows[] = {{401, ERR_AUTH}, {403, ERR_DENIED}, {404, ERR_UNREACHABLE},
 	    {408, ERR_TIMEOUT}, {504, ERR_TIMEOUT}, {500, ERR_REFUSED},
 	    {200, ERR_REFUSED}, {302, ERR_REFUSED}};
 
