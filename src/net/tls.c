@@ -70,6 +70,7 @@ struct tls_context {
 	SSL_CTX *ssl;
 	SSL_CTX *bare; /* see drop_session */
 	BIO_METHOD *bio;
+	_Atomic(BIO *) spare; /* serves whoever calls OpenSSL next */
 	bool server;
 	bool insecure;
 	bool end_to_end;      /* listener and sender, not a relay */
@@ -201,6 +202,30 @@ bio_method(void)
 	BIO_meth_set_ctrl(m, bio_ctrl);
 	BIO_meth_set_create(m, bio_create);
 	return m;
+}
+
+/* An open stream has a BIO only while it calls OpenSSL. */
+static void
+attach(struct tls *t)
+{
+	BIO *b = atomic_exchange(&t->context->spare, NULL);
+
+	if (b == NULL)
+		b = BIO_new(t->context->bio);
+	if (b == NULL)
+		abort();
+	BIO_set_data(b, t);
+	SSL_set_bio(t->ssl, b, b);
+}
+
+static void
+detach(struct tls *t)
+{
+	BIO *b = SSL_get_rbio(t->ssl);
+
+	BIO_up_ref(b);
+	SSL_set_bio(t->ssl, NULL, NULL);
+	BIO_free(atomic_exchange(&t->context->spare, b));
 }
 
 /* --- sessions of a client --- */
@@ -553,22 +578,24 @@ fail_later(struct tls *t)
 static bool
 encrypt(struct tls *t, const uint8_t *data, size_t len, bool *ok)
 {
+	bool is_whole = true;
+
 	*ok = true;
-	while (len > 0) {
+	attach(t);
+	while (len > 0 && is_whole) {
 		size_t n = len < WRITE_MAX ? len : WRITE_MAX;
-		size_t written;
+		size_t written = 0;
 
 		ERR_clear_error();
-		if (SSL_write_ex(t->ssl, data, n, &written) != 1) {
+		is_whole = SSL_write_ex(t->ssl, data, n, &written) == 1;
+		if (!is_whole)
 			describe_broken(t, "writing");
-			flush(t);
-			return false;
-		}
 		data += written;
 		len -= written;
 		*ok = flush(t);
 	}
-	return true;
+	detach(t);
+	return is_whole;
 }
 
 static bool
@@ -604,9 +631,11 @@ tls_write(struct stream *s, uint8_t *data, size_t len)
 static void
 say_goodbye(struct tls *t)
 {
+	attach(t);
 	ERR_clear_error();
 	SSL_shutdown(t->ssl);
 	ERR_clear_error();
+	detach(t);
 	flush(t);
 }
 
@@ -693,8 +722,11 @@ read_chunk(struct tls *t)
 {
 	uint8_t *block = loop_block_take(t->base.loop);
 	size_t len;
-	bool ok = decrypt(t, block + STREAM_HEADROOM, BLOCK_ROOM, &len);
+	bool ok;
 
+	attach(t);
+	ok = decrypt(t, block + STREAM_HEADROOM, BLOCK_ROOM, &len);
+	detach(t);
 	flush(t); /* the answer to a KeyUpdate, an alert */
 	/* A ticket makes OpenSSL take 16 KiB to write an answer that never
 	 * comes. Buffers in use stay. */
@@ -810,18 +842,20 @@ bare_context(struct tls_context *c, const SSL_METHOD *method)
 	                                                              : NULL;
 }
 
-/* A server keeps its session in the ticket and has no use for the object. But
- * SSL_set_session wants an SSL to be of the same method as its context, and
- * would start it anew if not. A version that was negotiated has a method of its
- * own; so the SSL first moves to an empty context of that method. Later OpenSSL
- * compares otherwise. */
+/* A server keeps its session in the ticket and has no use for the object, but
+ * for tls_export, which is for end-to-end connections alone. SSL_set_session
+ * wants an SSL to be of the same method as its context, and would start it anew
+ * if not. A version that was negotiated has a method of its own; so the SSL
+ * first moves to an empty context of that method. Later OpenSSL compares
+ * otherwise. */
 static void
 drop_session(struct tls *t)
 {
 	SSL_CTX *bare;
 
 	if (OPENSSL_version_major() != 3 || OPENSSL_version_minor() > 1 ||
-	    !t->context->server || SSL_version(t->ssl) != TLS1_3_VERSION)
+	    !t->context->server || t->context->end_to_end ||
+	    SSL_version(t->ssl) != TLS1_3_VERSION)
 		return;
 	bare = bare_context(t->context, SSL_get_ssl_method(t->ssl));
 	if (bare != NULL && SSL_set_SSL_CTX(t->ssl, bare) == bare)
@@ -841,6 +875,7 @@ shed(struct tls *t)
 		drop_key(key);
 	drop_session(t);
 	ERR_clear_error();
+	detach(t);
 }
 
 /* True when it is done. */
@@ -1092,10 +1127,9 @@ static struct tls *
 tls_new(struct tls_context *c, struct stream *below)
 {
 	struct tls *t = mem_zalloc(sizeof(*t));
-	BIO *b = BIO_new(c->bio);
 
 	t->ssl = SSL_new(c->ssl);
-	if (b == NULL || t->ssl == NULL)
+	if (t->ssl == NULL)
 		abort();
 	stream_init(&t->base, &ops, below->loop);
 	t->context = tls_context_ref(c);
@@ -1103,8 +1137,7 @@ tls_new(struct tls_context *c, struct stream *below)
 	deferred_init(&t->later, below->loop, on_later, t);
 	buf_init(&t->early, TLS_EARLY_MAX);
 	buf_init(&t->held, HELD_MAX);
-	BIO_set_data(b, t);
-	SSL_set_bio(t->ssl, b, b);
+	attach(t);
 	stream_set_owner(below, &below_events, t);
 	stream_start(below);
 	return t;
@@ -1200,6 +1233,7 @@ void
 tls_export(const struct stream *s, const char *label, const void *context,
     size_t context_len, void *out, size_t len)
 {
+	assert(tls_of(s)->context->end_to_end);
 	ERR_clear_error();
 	if (SSL_export_keying_material(tls_of(s)->ssl, out, len, label,
 	        strlen(label), context, context_len, 1) != 1)
@@ -1465,6 +1499,7 @@ tls_context_unref(struct tls_context *c)
 		    c, LIST_OF(c->sessions.next, struct session, link));
 	SSL_CTX_free(c->ssl);
 	SSL_CTX_free(c->bare);
+	BIO_free(c->spare);
 	BIO_meth_free(c->bio);
 	pthread_mutex_destroy(&c->lock);
 	free(c);

@@ -73,7 +73,7 @@ struct stream *tls_client_judged(struct tls_context *c, struct stream *below,
 void tls_decide(struct stream *s, const struct err *no);
 
 /* Keying material of RFC 8446, 7.5, equal on both sides and known to nobody
- * else. From the judge's call, or on_open, on. */
+ * else. From the judge's call, or on_open, on; for end-to-end contexts only. */
 void tls_export(const struct stream *s, const char *label, const void *context,
     size_t context_len, void *out, size_t len);
 
