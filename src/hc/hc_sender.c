@@ -171,6 +171,12 @@ sender_free(void *object)
 	free(s);
 }
 
+bool
+hc_sender_has_protocol(const struct hc_sender *s)
+{
+	return s->upgrade && hc_upgrade_has_protocol(s->upgrade);
+}
+
 void
 hc_sender_close(struct hc_sender *s)
 {

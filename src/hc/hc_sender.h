@@ -5,6 +5,7 @@
  * to the listener's. One call, one result.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,9 @@ struct hc_sender_events {
 struct hc_sender *hc_sender_open(struct loop *l, struct dialer *d,
     const struct hc_target *t, const struct hc_sender_options *o,
     const struct hc_sender_events *events, void *owner);
+
+/* Whether the listener took a subprotocol that was offered; from on_open on. */
+bool hc_sender_has_protocol(const struct hc_sender *s);
 
 /* Gives up, or acknowledges the result. Always due, once. */
 void hc_sender_close(struct hc_sender *s);

@@ -34,6 +34,7 @@ struct hc_upgrade {
 	uint64_t start_ms;
 	struct dial *dial;
 	struct ws_client *client;
+	bool has_protocol;
 	bool closing;
 };
 
@@ -88,7 +89,7 @@ on_client_open(void *owner, struct ws *w, const struct http1_head *head)
 {
 	struct hc_upgrade *u = owner;
 
-	(void)head;
+	u->has_protocol = http1_get(head, "Sec-WebSocket-Protocol") != NULL;
 	u->events->on_open(u->owner, w);
 }
 
@@ -193,6 +194,12 @@ hc_upgrade_open(struct loop *l, struct dialer *d,
 	timer_set(&u->deadline, u->timeout_ms);
 	u->dial = dial_open(d, &u->at, &dial_events, u);
 	return u;
+}
+
+bool
+hc_upgrade_has_protocol(const struct hc_upgrade *u)
+{
+	return u->has_protocol;
 }
 
 void

@@ -5,6 +5,7 @@
  * result.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,9 @@ struct hc_upgrade_events {
 struct hc_upgrade *hc_upgrade_open(struct loop *l, struct dialer *d,
     const struct hc_upgrade_request *r, const struct hc_upgrade_events *events,
     void *owner);
+
+/* Whether the answer took the offered subprotocol; from on_open on. */
+bool hc_upgrade_has_protocol(const struct hc_upgrade *u);
 
 /* Gives up, or acknowledges the result. Always due, once. */
 void hc_upgrade_close(struct hc_upgrade *u);

@@ -70,6 +70,16 @@ finish_if_done(struct pump *p)
 }
 
 static void
+on_open(void *owner)
+{
+	struct side *side = owner;
+	struct pump *p = side->pump;
+
+	if (p->events->on_open != NULL)
+		p->events->on_open(p->owner);
+}
+
+static void
 on_data(void *owner, uint8_t *data, size_t len)
 {
 	struct side *from = owner;
@@ -116,6 +126,7 @@ on_error(void *owner, const struct err *err)
 }
 
 static const struct stream_events events = {
+    .on_open = on_open,
     .on_data = on_data,
     .on_end = on_end,
     .on_drain = on_drain,

@@ -14,6 +14,10 @@ struct pump;
 struct stream;
 
 struct pump_events {
+	/* A stream that was not open yet when the pump took it is now; what
+	 * came from the other side meanwhile was written to it. NULL: nobody
+	 * cares. */
+	void (*on_open)(void *owner);
 	/* Both directions ended. err is NULL when both ended by FIN, else why
 	 * it ended; `from_a` tells whose side failed. Both streams are
 	 * already closed (or reset); the pump waits for pump_close. */
