@@ -103,6 +103,59 @@ mux_channel_detach(struct mux_channel *ch)
 	ch->mux = NULL;
 }
 
+/* --- windows --- */
+
+/* nghttp2 would say so when half of the window was taken, and then half of it
+ * can be under way at most in the worst case; and it must not be left to grow
+ * the window again when we have shrunk it. So `owed` is counted here, and is
+ * never more than what nghttp2 counts as received. */
+#define UPDATE_PART 4
+
+static void
+give_back(struct mux_channel *ch, size_t len)
+{
+	struct mux *m = ch->mux;
+
+	ch->owed += (int32_t)len;
+	if (ch->got_end || ch->owed < (int32_t)(ch->window / UPDATE_PART))
+		return;
+	nghttp2_submit_window_update(
+	    m->ng, NGHTTP2_FLAG_NONE, ch->id, ch->owed);
+	ch->owed = 0;
+	deferred_set(&m->wake);
+}
+
+static bool
+grow(struct mux_channel *ch, size_t next)
+{
+	const uint32_t more = (uint32_t)next - ch->window;
+	const uint32_t back = more < ch->reduced ? more : ch->reduced;
+
+	if (!mux_budget_take(ch->mux->budget, more))
+		return false;
+	ch->window = (uint32_t)next;
+	ch->reduced -= back;
+	ch->owed += (int32_t)back;
+	nghttp2_session_set_local_window_size(
+	    ch->mux->ng, NGHTTP2_FLAG_NONE, ch->id, (int32_t)next);
+	return true;
+}
+
+/* What was granted cannot be taken back, but is not granted again. */
+static void
+shrink(struct mux_channel *ch)
+{
+	const uint32_t less = ch->window - MUX_WINDOW_MIN;
+
+	give_window(ch);
+	if (ch->is_gone)
+		return;
+	ch->reduced += less;
+	ch->owed -= (int32_t)less;
+	nghttp2_session_set_local_window_size(
+	    ch->mux->ng, NGHTTP2_FLAG_NONE, ch->id, MUX_WINDOW_MIN);
+}
+
 /* --- telling the owner --- */
 
 void
@@ -146,8 +199,7 @@ hand_over(struct mux_channel *ch, uint8_t *data, size_t len)
 	ch->base.events->on_data(ch->base.owner, data, len);
 	if (ch->closing || !ch->mux || ch->is_gone)
 		return;
-	nghttp2_session_consume_stream(ch->mux->ng, ch->id, len);
-	deferred_set(&ch->mux->wake);
+	give_back(ch, len);
 }
 
 static void
@@ -169,7 +221,9 @@ hand_over_waiting(struct mux_channel *ch)
 void
 mux_channel_tell(struct mux_channel *ch)
 {
-	if (ch->request && ch->failed && ch->mux && ch->mux->is_server) {
+	/* Given up before its owner has it, by the other side or by nghttp2. */
+	if (ch->failed && !ch->closing && ch->mux && ch->mux->is_server &&
+	    !ch->is_open) {
 		mux_request_cancel(ch);
 		return;
 	}
@@ -318,8 +372,6 @@ mux_channel_take_gone(struct mux_channel *ch, uint32_t code)
 	mux_channel_fail(ch, &e);
 }
 
-/* --- windows --- */
-
 /* The probe was answered: whoever filled its window gets a larger one. */
 void
 mux_channel_grow(struct mux *m)
@@ -334,20 +386,16 @@ mux_channel_grow(struct mux *m)
 
 		list_remove(&ch->probe_link);
 		if (next == ch->window || ch->is_gone || ch->got_end ||
-		    !mux_budget_take(m->budget, next - ch->window))
+		    !grow(ch, next))
 			continue;
-		ch->window = (uint32_t)next;
 		if (!list_is_linked(&ch->grown_link))
 			list_append(&m->grown, &ch->grown_link);
-		nghttp2_session_set_local_window_size(
-		    m->ng, NGHTTP2_FLAG_NONE, ch->id, (int32_t)next);
 		if (!timer_is_set(&m->shrink_timer))
 			timer_set(&m->shrink_timer, SHRINK_MS);
 	}
 	deferred_set(&m->wake);
 }
 
-/* What was granted cannot be taken back, but is not granted again. */
 void
 mux_channel_on_shrink_timer(void *owner)
 {
@@ -362,10 +410,7 @@ mux_channel_on_shrink_timer(void *owner)
 			ch->is_idle = true;
 			continue;
 		}
-		give_window(ch);
-		if (!ch->is_gone)
-			nghttp2_session_set_local_window_size(
-			    m->ng, NGHTTP2_FLAG_NONE, ch->id, MUX_WINDOW_MIN);
+		shrink(ch);
 	}
 	if (!list_is_empty(&m->grown))
 		timer_set(&m->shrink_timer, SHRINK_MS);
@@ -657,7 +702,7 @@ channel_close(struct stream *s, bool reset)
 		return;
 	}
 	/* What was written goes as far as that needs no waiting. */
-	if (!reset && !m->receiving && !m->sending)
+	if (!reset && ch->is_open && (buf_len(&ch->out) > 0 || s->is_shut))
 		mux_output_flush(m);
 	if (!ch->is_gone)
 		abort_stream(

@@ -40,6 +40,8 @@ struct mux_channel {
 	char *address;
 	uint64_t end_at; /* where in the stream below our end lies */
 	uint32_t window;
+	uint32_t reduced; /* granted once, and not again */
+	int32_t owed;     /* taken by the owner, not yet granted again */
 	uint32_t probe_bytes;
 	uint32_t early; /* bytes sent before the login was decided */
 	uint32_t opened_s;

@@ -304,8 +304,7 @@ static void
 tell_gone(struct mux_channel *ch, uint32_t code)
 {
 	mux_channel_take_gone(ch, code);
-	if (!ch->closing && ch->mux && ch->mux->is_server &&
-	    (ch->request || ch->head))
+	if (!ch->closing && ch->mux && ch->mux->is_server && !ch->is_open)
 		mux_request_cancel(ch);
 }
 

@@ -561,29 +561,73 @@ test_small_beside_bulk(void **state)
 static void
 test_window_grows_and_shrinks(void **state)
 {
-	enum { BYTES = 24 * 1024 * 1024 };
+	enum { BYTES = 20 * 1024 * 1024 };
 	struct feeder f;
 	struct bench b;
-	size_t top = 0;
 
 	(void)state;
 	bench_open_delayed(&b, 15);
 	bench_connect(&b, &web);
 	RUN_UNTIL(b.loop, b.near[0].opens == 1);
-	feeder_own(&f, b.near[0].stream, BYTES, 65000);
-	while (b.far[0].bytes < BYTES) {
-		loop_turn(b.loop, true);
-		if (mux_channel_window(b.far[0].stream) > top)
-			top = mux_channel_window(b.far[0].stream);
+	feeder_own(&f, b.near[0].stream, 0, 65000);
+	for (size_t round = 1; round <= 2; round++) {
+		size_t top = 0;
+
+		feeder_go(&f, round * BYTES);
+		while (b.far[0].bytes < round * BYTES) {
+			loop_turn(b.loop, true);
+			if (mux_channel_window(b.far[0].stream) > top)
+				top = mux_channel_window(b.far[0].stream);
+		}
+		print_message("window %zu KiB, round trip %u us\n", top / 1024,
+		    mux_rtt_us(b.server));
+		assert_true(top >= 4 * MUX_WINDOW_MIN);
+		assert_true(mux_rtt_us(b.server) >= 29000);
+		assert_true(mux_budget_used(b.budget) > 0);
+		RUN_UNTIL(b.loop, mux_budget_used(b.budget) == 0);
+		assert_int_equal(
+		    mux_channel_window(b.far[0].stream), MUX_WINDOW_MIN);
 	}
-	print_message("window %zu KiB, round trip %u us\n", top / 1024,
-	    mux_rtt_us(b.server));
-	assert_true(top >= 4 * MUX_WINDOW_MIN);
-	assert_true(mux_rtt_us(b.server) >= 29000);
-	assert_true(mux_budget_used(b.budget) > 0);
 	b.near[0].stream = f.stream;
+	bench_close(&b);
+}
+
+/* Nothing comes to those who do not read, however large the window was: the
+ * other side may send what was granted, and no more. */
+static void
+test_stopped_after_growth(void **state)
+{
+	enum { BYTES = 8 * 1024 * 1024 };
+	struct feeder f;
+	struct bench b;
+	size_t window;
+
+	(void)state;
+	bench_open_delayed(&b, 10);
+	bench_connect(&b, &web);
+	RUN_UNTIL(b.loop, b.near[0].opens == 1);
+	feeder_own(&f, b.near[0].stream, 0, 65000);
+	feeder_go(&f, BYTES);
+	RUN_UNTIL(b.loop, b.far[0].bytes == BYTES);
 	RUN_UNTIL(b.loop, mux_budget_used(b.budget) == 0);
-	assert_int_equal(mux_channel_window(b.far[0].stream), MUX_WINDOW_MIN);
+	window = MUX_WINDOW_MAX;
+	/* Uses up what was granted beyond, bit by bit, without growth. */
+	for (size_t at = BYTES + 20000; at < 2 * BYTES; at += 20000) {
+		feeder_go(&f, at);
+		RUN_UNTIL(b.loop, b.far[0].bytes == at);
+		window = mux_channel_window(b.far[0].stream);
+		if (at > BYTES + 4 * (size_t)1024 * 1024)
+			break;
+	}
+	stream_stop(b.far[0].stream);
+	feeder_go(&f, 3 * (size_t)BYTES);
+	for (int i = 0; i < 400; i++)
+		loop_turn(b.loop, false);
+	RUN_UNTIL(b.loop, mux_budget_held(b.budget) > 0);
+	for (int i = 0; i < 20; i++)
+		loop_turn(b.loop, true);
+	assert_true(mux_budget_held(b.budget) <= window);
+	b.near[0].stream = f.stream;
 	bench_close(&b);
 }
 
@@ -784,6 +828,8 @@ test_close_in_callbacks(void **state)
 			put(bench_connect(&b, &web), "early");
 		for (int turn = 0; turn < 200; turn++) {
 			loop_turn(b.loop, false);
+			if (turn == 40 && step == STEP_CANCEL)
+				recorder_close(&b.near[0]);
 			if (turn == 50 && b.near[0].stream && b.far[0].stream) {
 				put(b.near[0].stream, "more");
 				put(b.far[0].stream, "answer");
@@ -797,8 +843,11 @@ test_close_in_callbacks(void **state)
 				stream_shutdown(b.near[2].stream);
 			if (turn == 150 && b.client && b.server)
 				memstream_break(b.below_client, ERR_RESET);
+			if (turn == 160 && b.client && b.server)
+				memstream_break(b.below_server, ERR_RESET);
 		}
-		assert_true(b.closed_at_step);
+		if (!b.closed_at_step)
+			fail_msg("step %d was not reached", step);
 		bench_close(&b);
 	}
 }
@@ -838,6 +887,7 @@ main(void)
 	    cmocka_unit_test(test_too_much_queued),
 	    cmocka_unit_test(test_small_beside_bulk),
 	    cmocka_unit_test(test_window_grows_and_shrinks),
+	    cmocka_unit_test(test_stopped_after_growth),
 	    cmocka_unit_test(test_window_within_budget),
 	    cmocka_unit_test(test_held_within_budget),
 	    cmocka_unit_test(test_drain),

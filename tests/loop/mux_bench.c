@@ -437,8 +437,8 @@ feed(struct feeder *f)
 	uint8_t *block = loop_block_take(f->stream->loop);
 	bool more = true;
 
-	while (more && !f->failed && f->at < f->all) {
-		size_t n = f->all - f->at;
+	while (more && !f->failed && f->at < f->to) {
+		size_t n = f->to - f->at;
 
 		if (n > f->piece)
 			n = f->piece;
@@ -447,7 +447,7 @@ feed(struct feeder *f)
 		more = stream_write(f->stream, block + STREAM_HEADROOM, n);
 	}
 	loop_block_give(f->stream->loop, block);
-	if (f->at == f->all && !f->is_shut && !f->failed) {
+	if (f->all > 0 && f->at == f->all && !f->is_shut && !f->failed) {
 		f->is_shut = true;
 		stream_shutdown(f->stream);
 	}
@@ -492,8 +492,16 @@ static const struct stream_events feeder_events = {
 void
 feeder_own(struct feeder *f, struct stream *s, size_t all, size_t piece)
 {
-	*f = (struct feeder){.stream = s, .all = all, .piece = piece};
+	*f =
+	    (struct feeder){.stream = s, .all = all, .to = all, .piece = piece};
 	stream_set_owner(s, &feeder_events, f);
+	feed(f);
+}
+
+void
+feeder_go(struct feeder *f, size_t to)
+{
+	f->to = to;
 	feed(f);
 }
 

@@ -87,7 +87,8 @@ void bench_close(struct bench *b);
 struct feeder {
 	struct stream *stream;
 	size_t at;
-	size_t all; /* SIZE_MAX: without end */
+	size_t all; /* then it shuts; SIZE_MAX: without end; 0: see below */
+	size_t to;  /* stops there until feeder_go */
 	size_t piece;
 	bool is_shut;
 	bool is_done;
@@ -95,6 +96,9 @@ struct feeder {
 };
 
 void feeder_own(struct feeder *f, struct stream *s, size_t all, size_t piece);
+
+/* all 0: up to there, and no end. */
+void feeder_go(struct feeder *f, size_t to);
 
 /* The whole way: socket, pump, channel, channel, pump, socket, both ways. */
 void bench_pumps(size_t bytes);
