@@ -22,6 +22,7 @@
 #include "cli/notify.h"
 #include "cli/option.h"
 #include "cli/prompt.h"
+#include "cli/sandbox.h"
 #include "cli/secret.h"
 #include "cli/state.h"
 #include "ends/end.h"
@@ -45,6 +46,7 @@ struct connect_command {
 	struct batch *batch;
 	struct console_command_state commands;
 	struct timer wait;
+	char *folder; /* our state; NULL: none can be kept */
 
 	bool has_user;
 	bool has_password;
@@ -315,6 +317,21 @@ is_login_refused(const struct connect_command *c)
 	       prompt_is_possible();
 }
 
+static void
+take_login_error(const struct connect_command *c, struct err *e)
+{
+	const enum err_code code = c->login_error.code;
+
+	*e = c->login_error;
+	if (code != ERR_AUTH || e->http_status != 403)
+		return;
+	err_set(e, code, "%s: %s", c->login_error.text,
+	    c->user[0] ? "check the name and the password (--user, "
+	                 "--password-file), or ask whoever runs the listener"
+	               : "give --user NAME and --password-file FILE");
+	e->http_status = 403;
+}
+
 static bool
 log_in(struct connect_command *c, const struct hc_target *target, struct err *e)
 {
@@ -325,7 +342,7 @@ log_in(struct connect_command *c, const struct hc_target *target, struct err *e)
 		loop_run(c->loop);
 		if (c->logged_in || c->is_ending)
 			break;
-		*e = c->login_error;
+		take_login_error(c, e);
 		if (!is_login_refused(c))
 			return false;
 		if (i + 1 < LOGIN_TRIES)
@@ -434,20 +451,14 @@ static const struct batch_events batch_events = {
 static bool
 open_console(struct connect_command *c, struct err *e)
 {
-	char *folder;
 	char *history = NULL;
-	struct err reason;
 
-	folder = state_open(NULL, &reason);
-	if (folder)
-		history = mem_printf("%s/history", folder);
-	else
-		log_info("no history is kept", "reason=%s", reason.text);
+	if (c->folder)
+		history = mem_printf("%s/history", c->folder);
 	c->commands.can_ask = true;
 	puts("Type `help` for the commands.");
 	c->console = console_open(c->loop, history, &console_events, c, e);
 	free(history);
-	free(folder);
 	return c->console != NULL;
 }
 
@@ -524,6 +535,43 @@ on_signals(struct connect_command *c, struct err *e)
 	return true;
 }
 
+/* Tunnels on sockets, and those that commands may open yet. */
+static void
+allow_sockets(const struct option_set *s, struct sandbox *b)
+{
+	const struct option_value *v = &s->at[OPTION_TUNNEL];
+	struct tunnel_spec spec;
+
+	for (unsigned i = 0; i < v->count; i++)
+		if (end_parse_tunnel(&spec, v->list[i], NULL) &&
+		    spec.local.kind->has_path)
+			sandbox_allow_socket(b, spec.local.path);
+	sandbox_allow(b, SANDBOX_SOCKETS, "/tmp");
+	sandbox_allow(b, SANDBOX_SOCKETS, getenv("XDG_RUNTIME_DIR"));
+}
+
+static void
+close_sandbox(struct connect_command *c)
+{
+	const struct option_set *s = c->options;
+	struct sandbox *b;
+	struct err reason;
+
+	if (is_console_wanted(c)) {
+		c->folder = state_open(NULL, &reason);
+		if (!c->folder)
+			log_info(
+			    "no history is kept", "reason=%s", reason.text);
+	}
+	b = sandbox_new(s);
+	sandbox_allow(b, SANDBOX_WRITE, c->folder);
+	sandbox_allow(b, SANDBOX_READ, option_get(s, OPTION_BATCH));
+	allow_sockets(s, b);
+	sandbox_allow_network(b);
+	sandbox_allow_terminal(b);
+	sandbox_enter(b);
+}
+
 static bool
 serve(struct connect_command *c, const struct hc_target *target, struct err *e)
 {
@@ -531,7 +579,10 @@ serve(struct connect_command *c, const struct hc_target *target, struct err *e)
 	    !read_login(c, e) || !on_signals(c, e))
 		return false;
 	c->dialer = command_line_dialer(c->options, c->loop, e);
-	if (!c->dialer || !log_in(c, target, e))
+	if (!c->dialer)
+		return false;
+	close_sandbox(c);
+	if (!log_in(c, target, e))
 		return false;
 	if (c->is_ending)
 		return true;
@@ -565,6 +616,7 @@ cmd_connect(const struct option_set *s)
 	tell_repeats(&c);
 	if (c.client)
 		end(&c, ERR_EXIT_DONE);
+	free(c.folder);
 	if (c.dialer)
 		dialer_close(c.dialer);
 	if (!loop_close(c.loop))

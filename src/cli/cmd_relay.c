@@ -14,6 +14,7 @@
 #include "cli/dev.h"
 #include "cli/notify.h"
 #include "cli/option.h"
+#include "cli/sandbox.h"
 #include "net/addr.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -36,7 +37,12 @@ open_tls(const struct relay_command *c, struct err *e)
 	    .cert_file = c->is_dev ? c->dev.cert_file : c->config.cert_file,
 	    .key_file = c->is_dev ? c->dev.key_file : c->config.key_file};
 
-	return tls_context_server(&o, e);
+	struct tls_context *tls = tls_context_server(&o, e);
+
+	/* Nobody was spoken to yet: a file is wrong, not the network. */
+	if (!tls && e->code == ERR_TLS)
+		e->code = ERR_USAGE;
+	return tls;
 }
 
 static bool
@@ -112,6 +118,7 @@ reload(struct relay_command *c)
 	}
 	if (!config_load_relay(&c->config, file, &e)) {
 		c->config = before;
+		sandbox_explain(&e, NULL);
 		log_error("configuration kept as it was", "reason=%s", e.text);
 		return;
 	}
@@ -121,6 +128,7 @@ reload(struct relay_command *c)
 			tls_context_unref(tls);
 		config_relay_fini(&c->config);
 		c->config = before;
+		sandbox_explain(&e, NULL);
 		log_error("configuration kept as it was", "reason=%s", e.text);
 		return;
 	}
@@ -149,6 +157,21 @@ on_signal(void *owner, int number)
 	c->relay = NULL;
 }
 
+/* What SIGHUP reads again; with --dev that is nothing. */
+static void
+close_sandbox(const struct relay_command *c)
+{
+	struct sandbox *b = sandbox_new(c->options);
+
+	sandbox_allow_again(b, option_get(c->options, OPTION_CONFIG));
+	sandbox_allow_again(b, c->config.cert_file);
+	sandbox_allow_again(b, c->config.key_file);
+	for (size_t i = 0; i < c->config.n_key_files; i++)
+		sandbox_allow_again(b, c->config.key_files[i]);
+	sandbox_deny_tcp(b);
+	sandbox_enter(b);
+}
+
 static bool
 start(struct relay_command *c, struct err *e)
 {
@@ -165,6 +188,7 @@ start(struct relay_command *c, struct err *e)
 		relay_close(c->relay);
 		return false;
 	}
+	close_sandbox(c);
 	addr_print(relay_addr(c->relay), text);
 	printf("relay ready on %s\n", text);
 	if (c->is_dev && isatty(STDOUT_FILENO))

@@ -186,6 +186,9 @@ command_line_dialer(const struct option_set *s, struct loop *l, struct err *e)
 	if (o.tls)
 		tls_context_unref(o.tls);
 	mem_free_secret(proxy);
+	/* Nobody was spoken to yet: a file is wrong, not the network. */
+	if (!d && e->code == ERR_TLS)
+		e->code = ERR_USAGE;
 	return d;
 }
 

@@ -267,12 +267,12 @@ unknown_part(int number, const char *name, struct err *e)
 	for (int i = 0; i < PART_COUNT; i++) {
 		if (is_nearly(name, part_names[i]))
 			return err_set(e, ERR_USAGE,
-			    "connection string: the name of part %d is not "
+			    "the name of part %d is not "
 			    "known; is %s meant?",
 			    number, part_names[i]);
 	}
 	return err_set(e, ERR_USAGE,
-	    "connection string: the name of part %d is not known; known are "
+	    "the name of part %d is not known; known are "
 	    "Endpoint, EntityPath, SharedAccessKeyName, SharedAccessKey and "
 	    "SharedAccessSignature",
 	    number);
@@ -284,17 +284,16 @@ take_part(char *part, int number, const char *values[PART_COUNT], struct err *e)
 	char *value = strchr(part, '=');
 
 	if (!value)
-		return err_set(e, ERR_USAGE,
-		    "connection string: part %d is not Name=value", number);
+		return err_set(
+		    e, ERR_USAGE, "part %d is not Name=value", number);
 	*value++ = '\0';
 	part = text_trim(part);
 	for (int i = 0; i < PART_COUNT; i++) {
 		if (!text_is_equal_nocase(part, part_names[i]))
 			continue;
 		if (values[i])
-			return err_set(e, ERR_USAGE,
-			    "connection string: %s is given twice",
-			    part_names[i]);
+			return err_set(
+			    e, ERR_USAGE, "%s is given twice", part_names[i]);
 		values[i] = text_trim(value);
 		return true;
 	}
@@ -339,7 +338,7 @@ check_parts(const char *const values[PART_COUNT], struct err *e)
 	         !text_has_prefix_nocase(values[ENDPOINT], "https://") &&
 	         !text_has_prefix_nocase(values[ENDPOINT], "wss://"))
 		why = "Endpoint is no URL such as sb://host/";
-	return why ? err_set(e, ERR_USAGE, "connection string: %s", why) : true;
+	return why ? err_set(e, ERR_USAGE, "%s", why) : true;
 }
 
 static bool
@@ -374,7 +373,6 @@ hc_target_parse_connection_string(
 	if (is_good && !set_parts(t, values, e)) {
 		is_good = false;
 		hc_target_fini(t);
-		err_prefix(e, "connection string");
 	}
 	/* It was cut into pieces by NULs: wipe all of it. */
 	mem_wipe(copied, n);

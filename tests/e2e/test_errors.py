@@ -167,7 +167,9 @@ def test_wrong_password(world, echo_server):
     argv = [world.hyco, "connect", "-x", f"@{world.state}/send.conn", "--ca",
             world.ca, *BATCH, "--password-file", wrong, "--user"]
     for user in ("alice", "nobody", "__proto__"):
-        run([*argv, user], AUTH, r"user|password")
+        run([*argv, user], AUTH, r"listener of localhost", r"--password-file")
+    anonymous = [a for a in argv if a not in ("--user", "--password-file", wrong)]
+    run(anonymous, AUTH, r"none was given", r"--user")
 
 
 def test_policy_refusal(world, echo_server):
@@ -246,9 +248,14 @@ def test_files_missing_unreadable_or_open_to_all(world):
     run([*listen, "-x", f"@{world.folder}/nothing", "--users", world.users],
         FAILURE, r"nothing", r"[Nn]o such file")
     run([*listen, "-x", f"@{secret}", "--users", world.folder / "none"],
-        FAILURE, r"none", r"[Nn]o such file")
+        FAILURE, r"none", r"hyco passwd \S*none")
     run([world.hyco, "listen", "-x", f"@{secret}", "--ca", world.folder / "noca",
          "--users", world.users], FAILURE, r"noca")
+    run([world.hyco, "listen", "-x", f"@{secret}", "--ca", world.users,
+         "--users", world.users], USAGE, r"CA file .*users")
+    text = run([*listen, "-x", f"@{world.users}", "--users", world.users], USAGE,
+               r"--connection-string: part 1 ")
+    assert text.lower().count("connection") == 1
     open_to_all = world.folder / "open.conn"
     open_to_all.write_text(secret.read_text())
     open_to_all.chmod(0o644)
