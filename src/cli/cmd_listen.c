@@ -6,16 +6,24 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "cli/cmd.h"
 #include "cli/command_line.h"
 #include "cli/notify.h"
 #include "cli/option.h"
+#include "cli/sandbox.h"
 #include "ends/policy.h"
 #include "ends/users.h"
 #include "net/dial.h"
 #include "net/loop.h"
 #include "tunnel/agent.h"
+#include "util/err.h"
+
+#define CONNECTIONS_MAX ((size_t)10000)
+
+/* The loop's own, the control channel, name look-ups, refusals under way. */
+#define DESCRIPTORS_OWN ((size_t)64)
 
 struct listen_command {
 	const struct option_set *options;
@@ -38,6 +46,11 @@ load_rules(const struct option_set *s, struct users **users,
 	*policy = NULL;
 	if (users_file) {
 		*users = users_load(users_file, e);
+		if (!*users && e->code == ERR_NOT_FOUND)
+			err_set(e, ERR_NOT_FOUND,
+			    "there is no users file %s: make one with `hyco "
+			    "passwd %s NAME`",
+			    users_file, users_file);
 		if (!*users)
 			return false;
 	}
@@ -61,6 +74,7 @@ reload(struct listen_command *c)
 	size_t ended;
 
 	if (!load_rules(c->options, &users, &policy, &e)) {
+		sandbox_explain(&e, NULL);
 		log_error(
 		    "users and policy kept as they were", "reason=%s", e.text);
 		return;
@@ -178,12 +192,29 @@ tell_rules(const struct option_set *s)
 		    NULL);
 }
 
+/* As many as there are descriptors for, two each, so that there is always one
+ * left to tell the next sender that there are none. */
+static size_t
+count_connections(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return CONNECTIONS_MAX;
+	if (files.rlim_cur >= 2 * CONNECTIONS_MAX + DESCRIPTORS_OWN)
+		return CONNECTIONS_MAX;
+	if (files.rlim_cur < DESCRIPTORS_OWN + 2)
+		return 1;
+	return (size_t)(files.rlim_cur - DESCRIPTORS_OWN) / 2;
+}
+
 static bool
 open_agent(
     struct listen_command *c, const struct hc_target *target, struct err *e)
 {
 	const struct option_set *s = c->options;
-	struct agent_options o = {.dialer = c->dialer,
+	struct agent_options o = {.connections_max = count_connections(),
+	    .dialer = c->dialer,
 	    .target = target,
 	    .allow_anonymous = option_get_count(s, OPTION_ALLOW_ANONYMOUS) > 0,
 	    .default_target = option_get(s, OPTION_DEFAULT_TARGET)};
@@ -195,6 +226,17 @@ open_agent(
 	users_unref(o.users);
 	policy_unref(o.policy);
 	return c->agent != NULL;
+}
+
+static void
+close_sandbox(const struct option_set *s)
+{
+	struct sandbox *b = sandbox_new(s);
+
+	sandbox_allow_again(b, option_get(s, OPTION_USERS));
+	sandbox_allow_again(b, option_get(s, OPTION_POLICY));
+	sandbox_allow_network(b);
+	sandbox_enter(b);
 }
 
 static bool
@@ -212,6 +254,8 @@ start(struct listen_command *c, struct err *e)
 		ok = c->dialer && open_agent(c, &target, e);
 	}
 	hc_target_fini(&target);
+	if (ok)
+		close_sandbox(c->options);
 	return ok;
 }
 

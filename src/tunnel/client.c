@@ -6,8 +6,10 @@
  *
  *     accepted -> [waiting] -> dial (timer: again later) -> pump -> over
  *
- * Its local stream stays stopped until the destination is reached, so nothing
- * that the application sends is read, kept or lost before.
+ * Its local stream stays stopped until the dial is over, so nothing that the
+ * application sends is read, kept or lost before. In an early way the
+ * destination is reached later (is_reached): what the application sends at once
+ * travels with the question.
  */
 #include "tunnel/client.h"
 
@@ -23,6 +25,7 @@
 #include "net/pump.h"
 #include "net/stream.h"
 #include "tunnel/way.h"
+#include "tunnel/way_hyco_trust.h"
 #include "util/err.h"
 #include "util/list.h"
 #include "util/log.h"
@@ -35,6 +38,7 @@ struct client {
 	struct client_options o;
 	struct hc_target target;
 	const struct way *way;
+	struct way_room *room; /* NULL: the way has none */
 	char *user;
 	char *credentials; /* secret */
 	struct list tunnels;
@@ -50,6 +54,7 @@ struct client {
 	struct err last_error;
 	uint64_t last_error_ms;
 	struct way_dial *login;
+	const struct way *login_way;
 	void (*login_done)(void *owner, bool verified, const struct err *err);
 	void *login_owner;
 	char relay[HOSTPORT_TEXT_MAX];
@@ -79,9 +84,12 @@ struct conn {
 	uint64_t id;
 	struct stream *local; /* until the pump has it */
 	struct way_dial *dial;
-	struct timer retry;
+	const struct way *way; /* of the dial */
+	struct timer retry;    /* the next dial; then: the answer is late */
 	struct pump *pump;
-	bool is_connecting; /* counted so: dialling, or to be dialled again */
+	bool
+	    is_connecting; /* counted so: not reached, or to be dialled again */
+	bool is_reached;   /* counted as live */
 	uint64_t accepted_ms;
 	uint64_t started_ms;
 	uint64_t wait_ms; /* before the next try */
@@ -89,6 +97,7 @@ struct conn {
 };
 
 static void start_waiting(struct client *c);
+static void dial(void *owner);
 
 /* --- trouble --- */
 
@@ -153,8 +162,11 @@ stop_pump(struct conn *x, const char *why)
 	t->bytes_down += down;
 	c->bytes_up += up;
 	c->bytes_down += down;
-	t->live--;
-	c->n_live--;
+	if (x->is_reached) {
+		t->live--;
+		c->n_live--;
+	}
+	x->is_reached = false;
 	log_end(x, up, down, why);
 	pump_close(x->pump);
 	x->pump = NULL;
@@ -170,14 +182,20 @@ leave_queue(struct conn *x)
 }
 
 static void
+close_dial(struct conn *x)
+{
+	if (x->dial != NULL)
+		x->way->close_dial(x->dial);
+	x->dial = NULL;
+}
+
+static void
 stop_connecting(struct conn *x)
 {
 	struct client *c = x->tunnel->client;
 
 	timer_clear(&x->retry);
-	if (x->dial != NULL)
-		c->way->close_dial(x->dial);
-	x->dial = NULL;
+	close_dial(x);
 	if (x->is_connecting)
 		c->n_connecting--;
 	x->is_connecting = false;
@@ -221,6 +239,30 @@ give_up(struct conn *x, const struct err *err)
 /* --- carrying --- */
 
 static void
+reach(struct conn *x)
+{
+	struct tunnel *t = x->tunnel;
+	struct client *c = t->client;
+
+	stop_connecting(x);
+	x->is_reached = true;
+	c->was_online = true;
+	c->opened++;
+	t->opened++;
+	c->n_live++;
+	t->live++;
+}
+
+static void
+on_pump_open(void *owner)
+{
+	struct conn *x = owner;
+
+	reach(x);
+	start_waiting(x->tunnel->client);
+}
+
+static void
 on_pump_done(void *owner, const struct err *err, bool from_local)
 {
 	struct conn *x = owner;
@@ -233,28 +275,54 @@ on_pump_done(void *owner, const struct err *err, bool from_local)
 		return;
 	}
 	why = *err;
+	if (!x->is_reached && !from_local) {
+		if (why.http_status != 0)
+			err_prefix(
+			    &why, "the listener of %s refused", c->target.path);
+		give_up(x, &why);
+		return;
+	}
 	err_prefix(&why, from_local ? "local" : "remote");
 	drop(x, why.text);
+	start_waiting(c);
 	if (!from_local)
 		tell_error(c, id, &why);
 }
 
-static const struct pump_events pump_events = {.on_done = on_pump_done};
+static const struct pump_events pump_events = {
+    .on_open = on_pump_open,
+    .on_done = on_pump_done,
+};
+
+/* Early ways: no answer came. */
+static void
+on_late(void *owner)
+{
+	struct conn *x = owner;
+	struct client *c = x->tunnel->client;
+	struct err err;
+
+	err_set(&err, ERR_TIMEOUT,
+	    "destination %.200s: no answer within %u s%s",
+	    x->tunnel->destination, (unsigned)(c->o.ready_ms / 1000),
+	    c->room != NULL ? " (the session may be without a carrier)" : "");
+	give_up(x, &err);
+}
 
 static void
 on_dial_open(void *owner, struct stream *s)
 {
 	struct conn *x = owner;
-	struct tunnel *t = x->tunnel;
-	struct client *c = t->client;
+	struct client *c = x->tunnel->client;
 	struct stream *local = x->local;
 
-	stop_connecting(x);
-	c->was_online = true;
-	c->opened++;
-	t->opened++;
-	c->n_live++;
-	t->live++;
+	if (x->way->is_early) {
+		close_dial(x);
+		timer_init(&x->retry, c->loop, on_late, x);
+		timer_set(&x->retry, c->o.ready_ms);
+	} else {
+		reach(x);
+	}
 	x->local = NULL;
 	x->pump = pump_open(local, s, &pump_events, x);
 	start_waiting(c);
@@ -276,6 +344,26 @@ can_heal(
 	           err->code == ERR_RESET);
 }
 
+/* The listener speaks another way: so does this client from now on. False:
+ * the mode allows none. */
+static bool
+fall_back(struct client *c)
+{
+	struct way_room *room = c->room;
+
+	if (c->o.mode != CLIENT_AUTO)
+		return false;
+	if (room == NULL)
+		return true;
+	log_warn("the listener does not speak the hyco way; connections go in "
+	         "the sample way, where the relay could read them",
+	    "path=%s", c->target.path);
+	c->room = NULL;
+	c->way->close_room(room);
+	c->way = way_for_mode(CLIENT_SAMPLE);
+	return true;
+}
+
 static void
 on_dial_error(void *owner, const struct err *err, enum way_refusal refusal)
 {
@@ -283,8 +371,11 @@ on_dial_error(void *owner, const struct err *err, enum way_refusal refusal)
 	struct client *c = x->tunnel->client;
 	uint64_t age = loop_now_ms(c->loop) - x->started_ms;
 
-	c->way->close_dial(x->dial);
-	x->dial = NULL;
+	close_dial(x);
+	if (refusal == WAY_REFUSAL_WAY && fall_back(c)) {
+		dial(x);
+		return;
+	}
 	if (!can_heal(c, err, refusal) || age + x->wait_ms > c->o.retry_ms) {
 		give_up(x, err);
 		return;
@@ -305,6 +396,7 @@ dial_options(const struct client *c)
 	    .loop = c->loop,
 	    .dialer = c->o.dialer,
 	    .target = &c->target,
+	    .room = c->room,
 	    .credentials = c->credentials,
 	    .timeout_ms = c->o.ready_ms,
 	    .ping_ms = c->o.ping_ms,
@@ -312,14 +404,41 @@ dial_options(const struct client *c)
 	};
 }
 
+static bool
+check_destination(const struct client *c, const struct end *to, struct err *e)
+{
+	char text[END_TEXT_MAX];
+
+	if (to->kind->has_path && !c->way->has_paths)
+		return err_set(e, ERR_USAGE,
+		    "the %s way cannot name %s: give it to the listener as "
+		    "its --default-target",
+		    c->way->name, end_print(to, text));
+	if (!to->kind->has_path && to->at.port == 0)
+		return err_set(
+		    e, ERR_USAGE, "the destination needs a port that is not 0");
+	return true;
+}
+
 static void
 dial(void *owner)
 {
 	struct conn *x = owner;
 	struct client *c = x->tunnel->client;
+	const struct end *to = &x->tunnel->spec.remote;
 	struct way_dial_options o = dial_options(c);
+	struct err err;
 
-	o.destination = &x->tunnel->spec.remote.at;
+	/* Tunnels are there before it is known what the listener speaks. */
+	if (!check_destination(c, to, &err)) {
+		give_up(x, &err);
+		return;
+	}
+	if (to->kind->has_path)
+		o.path = to->path;
+	else
+		o.destination = &to->at;
+	x->way = c->way;
 	x->dial = c->way->open_dial(&o, &dial_events, x);
 }
 
@@ -402,21 +521,11 @@ static bool
 check_spec(
     const struct client *c, const struct tunnel_spec *spec, struct err *e)
 {
-	char text[END_TEXT_MAX];
-
 	if (spec->local.kind->has_datagrams || spec->remote.kind->has_datagrams)
 		return err_set(e, ERR_USAGE,
 		    "datagrams (/udp) cannot be carried in the %s way",
 		    c->way->name);
-	if (spec->remote.kind->has_path)
-		return err_set(e, ERR_USAGE,
-		    "the %s way cannot name %s: give it to the listener as "
-		    "its --default-target",
-		    c->way->name, end_print(&spec->remote, text));
-	if (spec->remote.at.port == 0)
-		return err_set(
-		    e, ERR_USAGE, "the destination needs a port that is not 0");
-	return true;
+	return check_destination(c, &spec->remote, e);
 }
 
 static void
@@ -573,7 +682,7 @@ fill_conn(const struct conn *x, struct client_connection_info *info)
 	    .tunnel_id = t->id,
 	    .peer = x->peer,
 	    .destination = t->destination,
-	    .state = x->pump != NULL    ? "open"
+	    .state = x->is_reached      ? "open"
 	             : x->is_connecting ? "connecting"
 	                                : "waiting",
 	    .age_ms = loop_now_ms(t->client->loop) - x->accepted_ms,
@@ -627,6 +736,9 @@ client_status(const struct client *c, struct client_status *status)
 		status->tunnels += t->listener != NULL;
 		add_live_bytes(t, &status->bytes_up, &status->bytes_down);
 	}
+	status->has_sessions = c->room != NULL;
+	if (c->room != NULL)
+		c->way->get_status(c->room, &status->sessions);
 	if (c->last_error.code == ERR_NONE)
 		return;
 	status->last_error = &c->last_error;
@@ -642,7 +754,7 @@ drop_login(struct client *c)
 
 	c->login = NULL;
 	if (d != NULL)
-		c->way->close_dial(d);
+		c->login_way->close_dial(d);
 }
 
 static void
@@ -651,11 +763,15 @@ on_login_open(void *owner, struct stream *s)
 	struct client *c = owner;
 
 	drop_login(c);
-	stream_shutdown(s);
-	stream_close(s);
+	if (s != NULL) {
+		stream_shutdown(s);
+		stream_close(s);
+	}
 	c->was_online = true;
 	c->login_done(c->login_owner, true, NULL);
 }
+
+static void open_login(struct client *c);
 
 /* What a listener answers that does not know the check. The original checks the
  * password, then fails to reach port 0. */
@@ -666,7 +782,11 @@ on_login_error(void *owner, const struct err *given, enum way_refusal refusal)
 	struct err err = *given;
 
 	drop_login(c);
-	if (refusal == WAY_REFUSAL_OTHER) {
+	if (refusal == WAY_REFUSAL_WAY && fall_back(c)) {
+		open_login(c);
+		return;
+	}
+	if (refusal == WAY_REFUSAL_OTHER && c->room == NULL) {
 		c->was_online = true;
 		c->login_done(c->login_owner,
 		    err.http_status == 0 && err.code == ERR_REFUSED, NULL);
@@ -674,7 +794,8 @@ on_login_error(void *owner, const struct err *given, enum way_refusal refusal)
 	}
 	if (refusal == WAY_REFUSAL_LOGIN) {
 		c->was_online = true;
-		err.http_status = 403;
+		if (err.code == ERR_AUTH)
+			err.http_status = 403;
 	}
 	c->login_done(c->login_owner, false, &err);
 }
@@ -684,17 +805,38 @@ static const struct way_dial_events login_events = {
     .on_error = on_login_error,
 };
 
+static void
+open_login(struct client *c)
+{
+	struct way_dial_options o = dial_options(c);
+
+	c->login_way = c->way;
+	c->login = c->way->open_dial(&o, &login_events, c);
+}
+
 void
 client_login(struct client *c,
     void (*done)(void *owner, bool verified, const struct err *err),
     void *owner)
 {
-	struct way_dial_options o = dial_options(c);
-
 	drop_login(c);
 	c->login_done = done;
 	c->login_owner = owner;
-	c->login = c->way->open_dial(&o, &login_events, c);
+	open_login(c);
+}
+
+const char *
+client_unknown_identity(const struct client *c)
+{
+	return c->room != NULL ? c->way->get_unknown(c->room) : NULL;
+}
+
+bool
+client_accept_identity(struct client *c, struct err *e)
+{
+	if (c->room == NULL)
+		return err_set(e, ERR_USAGE, "no listener waits for a yes");
+	return c->way->accept_unknown(c->room, e);
 }
 
 bool
@@ -713,6 +855,8 @@ client_set_login(
 	c->credentials = credentials;
 	free(c->user);
 	c->user = user != NULL ? mem_strdup(user) : NULL;
+	if (c->room != NULL)
+		c->way->set_login(c->room, user, password);
 	return true;
 }
 
@@ -727,12 +871,13 @@ take_options(struct client *c, const struct client_options *o)
 	c->o.target = NULL;
 	c->o.user = NULL;
 	c->o.password = NULL;
+	c->o.trust = NULL;
 	if (c->o.connecting_max == 0)
 		c->o.connecting_max = 64;
 	if (c->o.connections_max == 0)
 		c->o.connections_max = 10000;
 	if (c->o.ready_ms == 0)
-		c->o.ready_ms = 30000;
+		c->o.ready_ms = 40000; /* the relay gives up first */
 	if (c->o.retry_ms == 0)
 		c->o.retry_ms = 5000;
 	if (c->o.ping_ms == 0)
@@ -763,9 +908,33 @@ check_options(struct client *c, const struct client_options *o, struct err *e)
 	c->way = way_for_mode(o->mode);
 	if (c->way == NULL)
 		return err_set(e, ERR_USAGE,
-		    "mode %s is not known to this build; use auto or sample",
+		    "mode %s is not known to this build; use auto, hyco or "
+		    "sample",
 		    client_mode_name(o->mode));
 	return client_set_login(c, o->user, o->password, e);
+}
+
+static void
+open_room(struct client *c, const struct client_options *o)
+{
+	static const struct way_trust nobody;
+	struct way_room_options room = {
+	    .loop = c->loop,
+	    .dialer = o->dialer,
+	    .target = o->target,
+	    .trust = o->trust != NULL ? o->trust : &nobody,
+	    .sessions = o->carriers,
+	    .window_s = o->window_s,
+	    .memory = o->memory,
+	    .timeout_ms = c->o.ready_ms,
+	};
+
+	if (c->way->open_room == NULL)
+		return;
+	if (o->no_e2e)
+		room.trust = NULL;
+	c->room = c->way->open_room(&room);
+	c->way->set_login(c->room, o->user, o->password);
 }
 
 struct client *
@@ -785,6 +954,7 @@ client_open(struct loop *l, const struct client_options *o,
 	list_init(&c->tunnels);
 	list_init(&c->waiting);
 	take_options(c, o);
+	open_room(c, o);
 	return c;
 }
 
@@ -799,5 +969,7 @@ client_close(struct client *c)
 	LIST_EACH_SAFE (at, after, &c->tunnels)
 		close_tunnel(
 		    LIST_OF(at, struct tunnel, link), true, "client ends");
+	if (c->room != NULL)
+		c->way->close_room(c->room);
 	loop_bury(c->loop, c, free_client);
 }

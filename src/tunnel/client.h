@@ -19,6 +19,7 @@ struct err;
 struct hc_target;
 struct loop;
 struct tunnel_spec;
+struct way_trust;
 
 /* How to speak with the listener. AUTO takes the best that this build and the
  * listener both know. */
@@ -45,9 +46,20 @@ struct client_options {
 
 	enum client_mode mode;
 
+	/* The hyco way: who the listener has to be (way_hyco_trust.h; copied;
+	 * NULL: nobody is known); or no end-to-end TLS at all, as the listener
+	 * must be told, too. */
+	const struct way_trust *trust;
+	bool no_e2e;
+	unsigned carriers; /* sessions at once; 0: 1 */
+	uint16_t window_s; /* a session without a carrier; 0: 120 */
+	size_t memory;     /* for windows of channels; 0: 256 MiB */
+
 	size_t connecting_max;  /* under way at once, more wait; 0: 64 */
 	size_t connections_max; /* at once, more are reset; 0: 10,000 */
-	uint64_t ready_ms;      /* from dialling to ready; 0: 30,000 */
+	/* From dialling to ready; 0: 40,000, for a relay gives up on a
+	 * listener after 30 s, and its word says more than our own. */
+	uint64_t ready_ms;
 	/* How long a connect is tried again while the relay cannot be reached
 	 * or says that no listener is there, or the listener that it is busy;
 	 * 0: 5,000. */
@@ -88,6 +100,14 @@ bool client_set_login(
 void client_login(struct client *c,
     void (*done)(void *owner, bool verified, const struct err *err),
     void *owner);
+
+/* After a login that failed because nobody knows the listener: its identity
+ * ("sha256:..."), for a person to say yes or no to; else NULL. Valid until the
+ * next login. */
+const char *client_unknown_identity(const struct client *c);
+
+/* Yes: it is remembered, and the next login takes it. */
+bool client_accept_identity(struct client *c, struct err *e);
 
 /* --- tunnels --- */
 
@@ -140,12 +160,27 @@ void client_each_connection(const struct client *c, unsigned tunnel_id,
     void (*each)(void *arg, const struct client_connection_info *info),
     void *arg);
 
+/* The sessions of the hyco way, in sum. */
+struct client_sessions {
+	size_t open;
+	size_t carriers; /* that work now */
+	uint64_t resumes;
+	uint64_t bytes_in;
+	uint64_t bytes_out;
+	size_t queued;        /* bytes not yet acknowledged */
+	uint32_t rtt_us;      /* 0: not measured */
+	bool is_encrypted;    /* from end to end */
+	const char *identity; /* of the listener; "" */
+};
+
 struct client_status {
 	const char *relay; /* "host" or "host:port" */
 	const char *path;
 	const char *user; /* NULL: none */
 	enum client_mode mode;
-	const char *way;   /* what is spoken: "sample" */
+	const char *way;   /* what is spoken: "hyco", "sample" */
+	bool has_sessions; /* the next field counts */
+	struct client_sessions sessions;
 	size_t tunnels;    /* open */
 	size_t waiting;    /* connections queued for their turn */
 	size_t connecting; /* under way */
