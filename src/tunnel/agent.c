@@ -509,7 +509,6 @@ dial(struct conn *c)
 	    .timeout_ms = a->o.connect_ms,
 	};
 
-	c->generation = a->generation;
 	c->dial = end_dial_open(a->loop,
 	    c->ask.has_destination ? &to : &a->default_target, &o, &dial_events,
 	    c);
@@ -523,7 +522,6 @@ go_to_destination(struct conn *c)
 	char text[END_TEXT_MAX];
 
 	if (c->ask.is_login) {
-		c->generation = a->generation;
 		join(c);
 	} else if (c->ask.has_destination) {
 		c->destination = mem_strdup(end_print(&to, text));
@@ -622,6 +620,7 @@ make_conn(struct agent *a, struct hc_accept *accept)
 
 	c->agent = a;
 	c->id = ++a->last_id;
+	c->generation = a->generation;
 	c->accept = accept;
 	c->started_ms = loop_now_ms(a->loop);
 	/* A quarter is left for the rendezvous. */
