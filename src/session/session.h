@@ -13,10 +13,16 @@
  * The stream above (session_stream) is open at once on the listener's side and
  * on the sender's after WELCOME; what is written before waits. It is stopped
  * for its writer (stream_write returns false) while the send limit is full. It
- * never ends by on_end: an orderly CLOSE is on_end, all else (window passed,
- * violation, refusal) is on_error ERR_RESET with the reason. stream_shutdown
- * sends CLOSE 0 after what was written. stream_close ends the session: CLOSE
- * if it was shut, else CLOSE 3 as far as the kernel takes it.
+ * does not end with a carrier: an orderly CLOSE of the other side is on_end,
+ * for both directions; all else (window passed, violation, refusal) is on_error
+ * ERR_RESET with the reason (http_status is the code of a REFUSE).
+ * stream_shutdown sends CLOSE 0 when what was written is acknowledged, over
+ * more carriers if need be, and on_drain follows; it ends both directions.
+ * stream_close ends the session at once: CLOSE 3 unless it is over already, as
+ * far as the kernel takes it.
+ *
+ * It is best written in pieces of SESSION_PIECE: then each is one frame, and
+ * one frame of the carrier.
  */
 #pragma once
 #include <stdbool.h>
@@ -24,11 +30,15 @@
 
 #include "session/session_core.h"
 
+#include "net/stream.h"
+
 struct err;
 struct loop;
 struct session;
 struct session_host;
 struct stream;
+
+#define SESSION_PIECE ((size_t)(STREAM_TURN - SESSION_PREFIX_MAX))
 
 struct session_options {
 	/* Times, limits, window, options; id and random are made here. */
@@ -41,11 +51,11 @@ struct session_events {
 	 * listener (421). */
 	void (*on_want_carrier)(
 	    void *owner, unsigned attempt, bool misdirected);
-	/* The request is void: the window passed or the session was closed.
-	 * Dialling is to be given up. */
+	/* The request is void: the session is over (but not when its owner
+	 * closes it: then no callback comes). Dialling is to be given up. */
 	void (*on_drop_want)(void *owner);
-	/* A carrier works (greeted or resumed), or was lost with the reason.
-	 * For logs and status; may be NULL. */
+	/* A carrier works (greeted or resumed), or the one that worked was
+	 * lost with the reason. For logs and status; may be NULL. */
 	void (*on_carrier)(void *owner, bool up, const struct err *why);
 };
 
@@ -53,16 +63,19 @@ struct session_events {
 struct session *session_open(struct loop *l, const struct session_options *o,
     const struct session_events *events, void *owner);
 
-/* Takes the carrier (open, stopped). */
+/* Takes the carrier (open, stopped). One that is not wanted any more is closed.
+ */
 void session_give_carrier(struct session *s, struct stream *carrier);
 
 /* The carrier could not be had. `final`: it makes no sense to go on (key
- * refused, path gone): the session ends with this error. Else asked again
- * after the back-off. */
+ * refused, path gone): the session ends with this error, unless a carrier still
+ * works. Else asked again after the back-off, at first for as long as the
+ * resume window. */
 void session_give_error(struct session *s, const struct err *err, bool final);
 
 /* The network has changed or the machine woke up: make a new carrier now
- * without waiting for the old one to die. */
+ * without waiting for the old one to die; that stays until the new one works.
+ * Without effect before the secret is there, and on the listener's side. */
 void session_renew_carrier(struct session *s);
 
 /* The stream above; belongs to the caller, and closing it closes the session:
@@ -79,13 +92,16 @@ void session_set_owner(
 void session_set_secret(
     struct session *s, const uint8_t secret[SESSION_SECRET_SIZE]);
 
-/* Ends it for both with a code and words; the stream above then reports the
- * error `err` unless it is closed first. */
+/* Ends it for both with a code (not DONE: that is stream_shutdown) and the
+ * words of `err`; the stream above then reports `err` unless it is closed
+ * first. */
 void session_end(
     struct session *s, enum session_close_code code, const struct err *err);
 
 const uint8_t *session_id(const struct session *s);
 bool session_has_carrier(const struct session *s);
+/* The carrier, to be compared only; NULL without one. */
+const struct stream *session_carrier(const struct session *s);
 void session_stats(const struct session *s, struct session_stats *stats);
 
 /* --- the listener's side --- */

@@ -18,8 +18,15 @@
 #define CHUNK_MIN ((size_t)4 * 1024)
 #define CHUNK_MAX ((size_t)64 * 1024)
 
-/* Control frames that wait: an answer, an ACK, a PING and a PONG, a CLOSE. */
-#define CONTROL_ROOM (2 * SESSION_CONTROL_MAX + 128)
+/* So much is acknowledged at once, unless the limit asks for more or less. */
+#define ACK_EACH 65536u
+
+/* The frames that wait before DATA: of each kind at most one, so nothing that
+ * the other side does can pile them up. */
+#define NUMBER_SIZE ((size_t)SESSION_HEAD_SIZE + 8)
+#define CONTROL_ROOM (SESSION_CONTROL_MAX + 3 * NUMBER_SIZE)
+
+_Static_assert(CONTROL_ROOM <= SESSION_OUTPUT_MIN, "control frames must fit");
 
 struct chunk {
 	struct chunk *next;
@@ -44,12 +51,17 @@ struct session_core {
 	uint64_t sent;
 	uint64_t sent_most; /* over all carriers */
 	uint64_t end;
-	size_t limit;
+	size_t limit;      /* to keep */
+	size_t peer_limit; /* to have under way */
 
 	/* The incoming stream. */
 	uint64_t received;
 	uint64_t ack_told; /* the last ACK we made */
 	uint64_t ack_due_ms;
+	uint64_t ack_each; /* bytes */
+	bool stopped;
+	bool held; /* input waits because of it */
+	uint64_t beat_ms;
 
 	/* Resuming. */
 	uint8_t secret[SESSION_SECRET_SIZE];
@@ -60,6 +72,8 @@ struct session_core {
 	uint64_t window_end_ms;
 	unsigned violations;
 	uint32_t resumes;
+	bool renewing;
+	struct session_decoder candidate; /* of the second carrier */
 
 	/* Liveness. */
 	uint64_t last_in_ms;
@@ -68,10 +82,14 @@ struct session_core {
 	bool ping_out;
 	uint32_t rtt_ms;
 
+	/* What waits for output besides DATA. */
 	bool closing;
 	struct session_notice goodbye;
-	size_t control_len;
-	uint8_t control[CONTROL_ROOM];
+	bool ping_waits;
+	bool pong_waits;
+	uint64_t pong;
+	size_t answer_len; /* HELLO, WELCOME, RESUME, RESUMED */
+	uint8_t answer[SESSION_CONTROL_MAX];
 };
 
 void
@@ -96,6 +114,11 @@ session_core_new(const struct session_core_options *o, uint64_t now_ms)
 	c->o = *o;
 	c->phase = SESSION_NEW;
 	c->limit = o->send_limit;
+	c->peer_limit = SESSION_LIMIT_MIN;
+	c->ack_each =
+	    o->receive_limit / 16 > ACK_EACH ? o->receive_limit / 16 : ACK_EACH;
+	if (c->ack_each > o->receive_limit / 2)
+		c->ack_each = o->receive_limit / 2;
 	c->window_ms = (uint64_t)o->window_s * 1000;
 	c->ack_due_ms = UINT64_MAX;
 	c->last_in_ms = now_ms;
@@ -232,37 +255,39 @@ count_sent(struct session_core *c, size_t n)
 		c->sent_most = c->sent;
 }
 
+/* Takes the next n bytes to send, all of which are there. */
+static void
+queue_copy(struct session_core *c, uint8_t *out, size_t n)
+{
+	while (n > 0) {
+		const uint8_t *data = NULL;
+		size_t k = queue_peek(c, &data);
+
+		if (k > n)
+			k = n;
+		memcpy(out, data, k);
+		count_sent(c, k);
+		out += k;
+		n -= k;
+	}
+}
+
 /* --- control frames --- */
 
-static uint8_t *
-control_room(struct session_core *c, size_t n)
-{
-	assert(c->control_len + n <= CONTROL_ROOM);
-	return c->control + c->control_len;
-}
-
-static void
-put_number(struct session_core *c, enum session_type type, uint64_t number)
-{
-	uint8_t *out = control_room(c, SESSION_HEAD_SIZE + 8);
-
-	c->control_len += session_build_number(out, type, number);
-}
-
-static void
-put_ack(struct session_core *c)
+static size_t
+put_ack(struct session_core *c, uint8_t *out)
 {
 	c->ack_due_ms = UINT64_MAX;
 	c->ack_told = c->received;
-	put_number(c, SESSION_ACK, c->received);
+	return session_build_number(out, SESSION_ACK, c->received);
 }
 
 static void
-put_ping(struct session_core *c, uint64_t now_ms)
+ask_ping(struct session_core *c, uint64_t now_ms)
 {
 	c->ping_out = true;
+	c->ping_waits = true;
 	c->ping_ms = now_ms;
-	put_number(c, SESSION_PING, now_ms);
 }
 
 /* --- carriers --- */
@@ -272,8 +297,11 @@ static void
 begin_carrier(struct session_core *c, uint64_t now_ms)
 {
 	session_decoder_init(&c->decoder);
-	c->control_len = 0;
-	c->ping_out = false;
+	c->decoder.holds_data = c->stopped;
+	c->held = false;
+	c->renewing = false;
+	c->answer_len = 0;
+	c->ping_waits = c->pong_waits = c->ping_out = false;
 	c->last_in_ms = now_ms;
 	c->ack_due_ms = UINT64_MAX;
 }
@@ -282,7 +310,7 @@ static void
 go_live(struct session_core *c, uint64_t now_ms)
 {
 	c->phase = SESSION_LIVE;
-	put_ping(c, now_ms);
+	ask_ping(c, now_ms);
 }
 
 static void
@@ -294,12 +322,12 @@ say_hello(struct session_core *c)
 
 	memcpy(h.id, c->o.id, sizeof(h.id));
 	memcpy(h.random, c->o.random, sizeof(h.random));
-	c->control_len +=
-	    session_build_hello(control_room(c, SESSION_CONTROL_MAX), &h);
+	c->answer_len = session_build_hello(c->answer, &h);
 }
 
-static void
-ask_resume(struct session_core *c, const uint8_t random[SESSION_RANDOM_SIZE])
+static size_t
+build_resume(struct session_core *c, const uint8_t random[SESSION_RANDOM_SIZE],
+    uint8_t *out)
 {
 	struct session_resume r = {
 	    .epoch = ++c->epoch, .received = c->received};
@@ -308,8 +336,7 @@ ask_resume(struct session_core *c, const uint8_t random[SESSION_RANDOM_SIZE])
 	memcpy(r.random, random, sizeof(r.random));
 	memcpy(c->random, random, sizeof(c->random));
 	c->ack_told = c->received;
-	c->control_len += session_build_resume(
-	    control_room(c, SESSION_CONTROL_MAX), &r, c->secret);
+	return session_build_resume(out, &r, c->secret);
 }
 
 void
@@ -325,7 +352,7 @@ session_core_attach(struct session_core *c,
 		say_hello(c);
 	} else {
 		c->phase = SESSION_RESUMING;
-		ask_resume(c, random);
+		c->answer_len = build_resume(c, random, c->answer);
 	}
 }
 
@@ -333,6 +360,7 @@ session_core_attach(struct session_core *c,
 static void
 agree(struct session_core *c, const struct session_hello *theirs)
 {
+	c->peer_limit = theirs->limit;
 	if (theirs->limit < c->limit)
 		c->limit = theirs->limit;
 	if ((uint64_t)theirs->window_s * 1000 < c->window_ms)
@@ -351,8 +379,7 @@ session_core_greet(
 	begin_carrier(c, now_ms);
 	agree(c, h);
 	memcpy(w.random, c->o.random, sizeof(w.random));
-	c->control_len +=
-	    session_build_welcome(control_room(c, SESSION_CONTROL_MAX), &w);
+	c->answer_len = session_build_welcome(c->answer, &w);
 	if ((c->o.options & SESSION_OPTION_TLS) == 0) {
 		session_make_secret(h->random, c->o.random, c->o.id, c->secret);
 		c->has_secret = true;
@@ -396,9 +423,8 @@ session_core_resume(
 	go_on_from(c, r->received);
 	answer.received = c->received;
 	c->ack_told = c->received;
-	c->control_len +=
-	    session_build_resumed(control_room(c, SESSION_CONTROL_MAX), &answer,
-	        r->random, c->secret);
+	c->answer_len =
+	    session_build_resumed(c->answer, &answer, r->random, c->secret);
 	go_live(c, now_ms);
 	return 0;
 }
@@ -407,28 +433,83 @@ static void
 finish(struct session_core *c)
 {
 	c->phase = SESSION_OVER;
-	c->control_len = 0;
+	c->renewing = false;
+	c->answer_len = 0;
+	c->ping_waits = c->pong_waits = false;
 	queue_clear(c);
 	c->acked = c->sent = c->end;
+}
+
+static bool
+is_hard(const struct session_core *c)
+{
+	return c->closing && c->goodbye.code != SESSION_CLOSE_DONE;
+}
+
+/* The new carrier of a renewal becomes the only one; its RESUME is out. */
+static void
+promote(struct session_core *c)
+{
+	c->phase = SESSION_RESUMING;
+	c->renewing = false;
+	c->decoder = c->candidate;
+	c->decoder.holds_data = c->stopped;
 }
 
 void
 session_core_detach(struct session_core *c, uint64_t now_ms)
 {
-	if (c->phase == SESSION_OVER)
+	bool was_renewing = c->renewing;
+
+	if (c->phase == SESSION_OVER || c->phase == SESSION_NEW)
 		return;
-	if (c->phase == SESSION_NEW || c->phase == SESSION_GREETING ||
-	    !c->has_secret || c->violations >= SESSION_VIOLATIONS_MAX) {
+	if (c->phase == SESSION_GREETING || !c->has_secret || is_hard(c) ||
+	    c->violations >= SESSION_VIOLATIONS_MAX) {
 		finish(c);
 		return;
 	}
-	c->control_len = 0;
 	if (c->phase == SESSION_LIVE)
 		c->window_end_ms = now_ms + c->window_ms;
+	begin_carrier(c, now_ms);
 	c->phase = SESSION_PARTED;
-	/* A goodbye that nobody hears is no reason to wait for the window. */
-	if (c->closing)
-		finish(c);
+	if (was_renewing)
+		promote(c);
+}
+
+size_t
+session_core_renew(struct session_core *c,
+    const uint8_t random[SESSION_RANDOM_SIZE], uint8_t out[SESSION_CONTROL_MAX],
+    uint64_t now_ms)
+{
+	assert(session_core_can_renew(c));
+	c->renewing = true;
+	c->answer_due_ms = now_ms + SESSION_ANSWER_MS;
+	session_decoder_init(&c->candidate);
+	return build_resume(c, random, out);
+}
+
+void
+session_core_renew_failed(struct session_core *c, uint64_t now_ms)
+{
+	if (!c->renewing)
+		return;
+	c->renewing = false;
+	/* The old carrier was not listened to for a while. */
+	c->last_in_ms = now_ms;
+	c->ping_out = false;
+}
+
+bool
+session_core_can_renew(const struct session_core *c)
+{
+	return !c->o.is_listener && c->phase == SESSION_LIVE && c->has_secret &&
+	       !c->renewing && !is_hard(c);
+}
+
+bool
+session_core_is_renewing(const struct session_core *c)
+{
+	return c->renewing;
 }
 
 void
@@ -469,44 +550,69 @@ on_welcome(struct session_core *c, const struct session_item *item,
 	ev->kind = SESSION_EVENT_OPEN;
 }
 
+/* A proof that is wrong is no fault of the session's other side: somebody else
+ * has answered. */
 static void
 on_resumed(struct session_core *c, const struct session_item *item,
     struct session_event *ev, uint64_t now_ms)
 {
 	struct session_resumed r;
 
-	if (c->phase != SESSION_RESUMING ||
-	    !session_parse_resumed(&r, item->data, item->len) ||
-	    r.epoch != c->epoch ||
-	    !session_check_resumed(&r, c->random, c->secret) ||
-	    !is_received_possible(c, r.received)) {
-		violation(c, ev, "a RESUMED that does not fit");
+	if ((c->phase != SESSION_RESUMING && !c->renewing) ||
+	    !session_parse_resumed(&r, item->data, item->len)) {
+		violation(c, ev, "a RESUMED out of place");
 		return;
 	}
+	if (r.epoch != c->epoch ||
+	    !session_check_resumed(&r, c->random, c->secret)) {
+		*ev = (struct session_event){.kind = SESSION_EVENT_BAD,
+		    .text = "a RESUMED without the session's proof"};
+		return;
+	}
+	if (!is_received_possible(c, r.received)) {
+		violation(c, ev, "a RESUMED from where nothing was sent");
+		return;
+	}
+	begin_carrier(c, now_ms);
 	go_on_from(c, r.received);
 	go_live(c, now_ms);
 	ev->kind = SESSION_EVENT_RESUMED;
 }
 
 static void
-on_notice(struct session_core *c, const struct session_item *item,
+on_refuse(struct session_core *c, const struct session_item *item,
     struct session_event *ev)
 {
-	bool is_refusal = item->type == SESSION_REFUSE;
-	bool awaited =
-	    c->phase == SESSION_GREETING || c->phase == SESSION_RESUMING;
-
-	if (is_refusal != awaited ||
+	if ((c->phase != SESSION_GREETING && c->phase != SESSION_RESUMING &&
+	        !c->renewing) ||
 	    !session_parse_notice(&c->notice, item->data, item->len)) {
-		violation(c, ev, "a REFUSE or CLOSE out of place");
+		violation(c, ev, "a REFUSE out of place");
 		return;
 	}
-	*ev = (struct session_event){
-	    .kind = is_refusal ? SESSION_EVENT_REFUSED : SESSION_EVENT_CLOSED,
+	/* Nothing of it was taken: another HELLO begins anew. */
+	if (c->phase == SESSION_GREETING) {
+		c->phase = SESSION_NEW;
+		c->answer_len = 0;
+		queue_seek(c, 0);
+	}
+	*ev = (struct session_event){.kind = SESSION_EVENT_REFUSED,
 	    .code = c->notice.code,
 	    .text = c->notice.text};
-	if (!is_refusal)
-		finish(c);
+}
+
+static void
+on_close(struct session_core *c, const struct session_item *item,
+    struct session_event *ev)
+{
+	if (c->phase != SESSION_LIVE ||
+	    !session_parse_notice(&c->notice, item->data, item->len)) {
+		violation(c, ev, "a CLOSE out of place");
+		return;
+	}
+	*ev = (struct session_event){.kind = SESSION_EVENT_CLOSED,
+	    .code = c->notice.code,
+	    .text = c->notice.text};
+	finish(c);
 }
 
 static void
@@ -548,11 +654,12 @@ on_number(struct session_core *c, const struct session_item *item,
 		on_ack(c, number, ev);
 	else if (item->type == SESSION_PONG)
 		on_pong(c, number, now_ms);
-	else if (c->control_len + SESSION_HEAD_SIZE + 8 <=
-	         CONTROL_ROOM - SESSION_CONTROL_MAX - 32)
-		put_number(c, SESSION_PONG, number);
-	/* Beyond that PINGs come faster than their answers go out: they
-	 * answer each other. */
+	else {
+		/* Of PINGs that come faster than answers go out the last one
+		 * is answered. */
+		c->pong_waits = true;
+		c->pong = number;
+	}
 }
 
 static void
@@ -575,7 +682,7 @@ on_data(struct session_core *c, const struct session_item *item,
 	c->violations = 0;
 	*ev = (struct session_event){
 	    .kind = SESSION_EVENT_DATA, .data = item->data, .len = item->len};
-	if (unacked >= 65536 && unacked >= c->o.receive_limit / 16)
+	if (unacked >= c->ack_each)
 		c->ack_due_ms = now_ms;
 	else if (c->ack_due_ms == UINT64_MAX)
 		c->ack_due_ms = now_ms + c->o.ack_ms;
@@ -593,8 +700,10 @@ on_frame(struct session_core *c, const struct session_item *item,
 		on_resumed(c, item, ev, now_ms);
 		break;
 	case SESSION_REFUSE:
+		on_refuse(c, item, ev);
+		break;
 	case SESSION_CLOSE:
-		on_notice(c, item, ev);
+		on_close(c, item, ev);
 		break;
 	case SESSION_ACK:
 	case SESSION_PING:
@@ -613,27 +722,90 @@ session_core_next(struct session_core *c, uint8_t **data, size_t *len,
 	struct session_item item;
 
 	*ev = (struct session_event){.kind = SESSION_EVENT_NONE};
-	if (*len > 0)
+	if (*len > 0 && !c->renewing)
 		c->last_in_ms = now_ms;
-	while (ev->kind == SESSION_EVENT_NONE && c->phase != SESSION_OVER) {
+	while (ev->kind == SESSION_EVENT_NONE && c->phase != SESSION_OVER &&
+	       !c->renewing) {
 		session_decoder_next(&c->decoder, data, len, &item);
-		if (item.kind == SESSION_ITEM_NONE && *len == 0)
-			return;
 		if (item.kind == SESSION_ITEM_BAD)
 			violation(c, ev, item.why);
 		else if (item.kind == SESSION_ITEM_DATA)
 			on_data(c, &item, ev, now_ms);
 		else if (item.kind == SESSION_ITEM_FRAME)
 			on_frame(c, &item, ev, now_ms);
+		else
+			break;
 	}
+	if (ev->kind != SESSION_EVENT_NONE || *len == 0 || !c->stopped ||
+	    c->held)
+		return;
+	c->held = true;
+	c->beat_ms = now_ms;
+	c->ping_out = false;
+}
+
+void
+session_core_renew_next(struct session_core *c, uint8_t **data, size_t *len,
+    struct session_event *ev, uint64_t now_ms)
+{
+	struct session_item item;
+
+	*ev = (struct session_event){.kind = SESSION_EVENT_NONE};
+	if (!c->renewing)
+		return;
+	session_decoder_next(&c->candidate, data, len, &item);
+	if (item.kind == SESSION_ITEM_NONE)
+		return;
+	if (item.kind == SESSION_ITEM_FRAME && item.type == SESSION_RESUMED)
+		on_resumed(c, &item, ev, now_ms);
+	else if (item.kind == SESSION_ITEM_FRAME && item.type == SESSION_REFUSE)
+		on_refuse(c, &item, ev);
+	else
+		*ev = (struct session_event){
+		    .kind = SESSION_EVENT_BAD, .text = "no answer to a RESUME"};
+}
+
+void
+session_core_set_stopped(struct session_core *c, bool stopped, uint64_t now_ms)
+{
+	c->stopped = stopped;
+	c->decoder.holds_data = stopped;
+	if (stopped || !c->held)
+		return;
+	c->held = false;
+	c->last_in_ms = now_ms;
 }
 
 /* --- out --- */
 
+static uint64_t
+least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+size_t
+session_core_kept(const struct session_core *c)
+{
+	return (size_t)(c->end - c->acked);
+}
+
+size_t
+session_core_unsent(const struct session_core *c)
+{
+	return (size_t)(c->end - c->sent);
+}
+
+size_t
+session_core_limit(const struct session_core *c)
+{
+	return c->limit;
+}
+
 size_t
 session_core_room(const struct session_core *c)
 {
-	size_t kept = (size_t)(c->end - c->acked);
+	size_t kept = session_core_kept(c);
 
 	return kept < c->limit ? c->limit - kept : 0;
 }
@@ -647,55 +819,99 @@ session_core_write(struct session_core *c, const uint8_t *data, size_t len)
 	queue_append(c, data, len);
 }
 
-bool
-session_core_write_through(struct session_core *c, const uint8_t *data,
-    size_t len, uint8_t head[SESSION_HEAD_SIZE])
+static bool
+is_control_waiting(const struct session_core *c)
 {
-	if (c->phase != SESSION_LIVE || c->sent != c->end ||
-	    c->control_len > 0 || c->closing)
-		return false;
+	return c->answer_len > 0 || c->ping_waits || c->pong_waits;
+}
+
+size_t
+session_core_write_through(struct session_core *c, const uint8_t *data,
+    size_t len, uint8_t prefix[SESSION_PREFIX_MAX])
+{
+	size_t n = 0;
+
+	if (c->phase != SESSION_LIVE || c->sent != c->end || c->closing ||
+	    is_control_waiting(c) || c->end - c->acked + len > c->peer_limit)
+		return 0;
 	queue_append(c, data, len);
 	count_sent(c, len);
-	session_build_data_head(head, len);
-	return true;
+	if (c->ack_due_ms != UINT64_MAX)
+		n = put_ack(c, prefix);
+	session_build_data_head(prefix + n, len);
+	return n + SESSION_HEAD_SIZE;
+}
+
+/* What may be sent now. Before WELCOME the sender may send as well (TLS's first
+ * flight), but after RESUME it must wait for RESUMED. */
+static uint64_t
+sendable(const struct session_core *c)
+{
+	uint64_t most = least(c->end, c->acked + c->peer_limit);
+
+	if ((c->phase != SESSION_LIVE && c->phase != SESSION_GREETING) ||
+	    is_hard(c) || most < c->sent)
+		return 0;
+	return most - c->sent;
+}
+
+/* An ACK goes along with DATA before it is due by itself. */
+static bool
+is_ack_wanted(const struct session_core *c, uint64_t now_ms)
+{
+	if (c->phase != SESSION_LIVE || c->ack_due_ms == UINT64_MAX)
+		return false;
+	return c->ack_due_ms <= now_ms || sendable(c) > 0;
 }
 
 static size_t
-output_control(struct session_core *c, uint8_t *out, size_t room)
+output_control(struct session_core *c, uint8_t *out, uint64_t now_ms)
 {
-	size_t n = c->control_len;
+	size_t n = c->answer_len;
 
-	if (n == 0 || n > room)
-		return 0;
-	memcpy(out, c->control, n);
-	c->control_len = 0;
+	memcpy(out, c->answer, n);
+	c->answer_len = 0;
+	if (c->pong_waits)
+		n += session_build_number(out + n, SESSION_PONG, c->pong);
+	if (c->ping_waits)
+		n += session_build_number(out + n, SESSION_PING, c->ping_ms);
+	c->pong_waits = c->ping_waits = false;
+	if (is_ack_wanted(c, now_ms))
+		n += put_ack(c, out + n);
 	return n;
 }
 
-/* DATA frames that fill the room. Before WELCOME the sender may send as well
- * (TLS's first flight), but after RESUME it must wait for RESUMED. */
+/* DATA frames that fill the room. */
 static size_t
 output_data(struct session_core *c, uint8_t *out, size_t room)
 {
 	size_t used = 0;
+	uint64_t left = sendable(c);
 
-	if (c->phase != SESSION_LIVE && c->phase != SESSION_GREETING)
-		return 0;
-	while (c->sent < c->end && room - used > SESSION_HEAD_SIZE) {
-		size_t space = room - used - SESSION_HEAD_SIZE;
-		const uint8_t *data = NULL;
-		size_t n = queue_peek(c, &data);
+	while (left > 0 && room - used > SESSION_HEAD_SIZE) {
+		size_t n = room - used - SESSION_HEAD_SIZE;
 
-		if (n > space)
-			n = space;
 		if (n > SESSION_DATA_MAX)
 			n = SESSION_DATA_MAX;
+		if (n > left)
+			n = (size_t)left;
 		session_build_data_head(out + used, n);
-		memcpy(out + used + SESSION_HEAD_SIZE, data, n);
+		queue_copy(c, out + used + SESSION_HEAD_SIZE, n);
 		used += SESSION_HEAD_SIZE + n;
-		count_sent(c, n);
+		left -= n;
 	}
 	return used;
+}
+
+/* Whether all is done that comes before CLOSE. */
+static bool
+is_goodbye_due(const struct session_core *c)
+{
+	if (!c->closing)
+		return false;
+	if (is_hard(c))
+		return c->phase == SESSION_LIVE || c->phase == SESSION_GREETING;
+	return c->phase == SESSION_LIVE && !c->renewing && c->acked == c->end;
 }
 
 static size_t
@@ -703,8 +919,7 @@ output_goodbye(struct session_core *c, uint8_t *out, size_t room)
 {
 	size_t n;
 
-	if (!c->closing || c->phase != SESSION_LIVE || c->sent != c->end ||
-	    room < SESSION_CONTROL_MAX)
+	if (room < SESSION_CONTROL_MAX || !is_goodbye_due(c))
 		return 0;
 	n = session_build_notice(
 	    out, SESSION_CLOSE, c->goodbye.code, c->goodbye.text);
@@ -718,50 +933,53 @@ session_core_output(
 {
 	size_t used;
 
-	if (c->phase == SESSION_LIVE && c->ack_due_ms <= now_ms)
-		put_ack(c);
-	used = output_control(c, out, room);
-	if (c->control_len > 0)
-		return used;
+	if (room < SESSION_OUTPUT_MIN)
+		return 0;
+	used = output_control(c, out, now_ms);
 	used += output_data(c, out + used, room - used);
 	used += output_goodbye(c, out + used, room - used);
 	return used;
 }
 
 bool
-session_core_has_output(const struct session_core *c)
+session_core_has_output(const struct session_core *c, uint64_t now_ms)
 {
-	if (c->control_len > 0)
-		return true;
-	if (c->phase == SESSION_LIVE)
-		return c->sent < c->end || c->closing;
-	return c->phase == SESSION_GREETING && c->sent < c->end;
+	return is_control_waiting(c) || sendable(c) > 0 ||
+	       is_ack_wanted(c, now_ms) || is_goodbye_due(c);
 }
 
 void
 session_core_close(
     struct session_core *c, enum session_close_code code, const char *text)
 {
-	size_t n = strlen(text);
+	size_t n = session_fit_text(text);
 
-	if (c->phase == SESSION_OVER || c->closing)
+	if (c->phase == SESSION_OVER || is_hard(c) ||
+	    (c->closing && code == SESSION_CLOSE_DONE))
 		return;
-	if (n > SESSION_TEXT_MAX)
-		n = SESSION_TEXT_MAX;
 	c->goodbye.code = (uint16_t)code;
 	memcpy(c->goodbye.text, text, n);
 	c->goodbye.text[n] = '\0';
 	c->closing = true;
-	if (c->phase != SESSION_LIVE)
+	if (code == SESSION_CLOSE_DONE
+	        ? c->phase == SESSION_NEW && c->end == 0
+	        : c->phase != SESSION_LIVE && c->phase != SESSION_GREETING)
 		finish(c);
 }
 
 /* --- time --- */
 
+/* Until when silence is taken for life. */
 static uint64_t
-least(uint64_t a, uint64_t b)
+silence_deadline(const struct session_core *c)
 {
-	return a < b ? a : b;
+	if (c->renewing)
+		return c->answer_due_ms;
+	if (c->held)
+		return c->beat_ms + c->o.idle_ms;
+	if (c->ping_out)
+		return c->ping_ms + c->o.dead_ms;
+	return c->last_in_ms + c->o.idle_ms;
 }
 
 uint64_t
@@ -775,9 +993,7 @@ session_core_deadline(const struct session_core *c)
 	case SESSION_PARTED:
 		return c->window_end_ms;
 	case SESSION_LIVE:
-		return least(c->ack_due_ms, c->ping_out
-		                                ? c->ping_ms + c->o.dead_ms
-		                                : c->last_in_ms + c->o.idle_ms);
+		return least(c->ack_due_ms, silence_deadline(c));
 	case SESSION_NEW:
 	case SESSION_OVER:
 	default:
@@ -788,19 +1004,34 @@ session_core_deadline(const struct session_core *c)
 /* A PING that was answered by anything but its PONG shows life, too; only
  * silence since the PING is death. */
 static enum session_tick
-tick_live(struct session_core *c, uint64_t now_ms)
+tick_silence(struct session_core *c, uint64_t now_ms)
 {
-	if (c->ping_out && now_ms >= c->ping_ms + c->o.dead_ms) {
-		if (c->last_in_ms <= c->ping_ms)
-			return SESSION_TICK_DEAD;
-		c->ping_out = false;
-	}
-	if (!c->ping_out && now_ms >= c->last_in_ms + c->o.idle_ms) {
-		put_ping(c, now_ms);
+	if (c->renewing)
+		return SESSION_TICK_RENEW;
+	if (c->held) {
+		c->beat_ms = now_ms;
+		c->ack_due_ms = now_ms;
 		return SESSION_TICK_OUTPUT;
 	}
-	return c->ack_due_ms <= now_ms ? SESSION_TICK_OUTPUT
-	                               : SESSION_TICK_NONE;
+	if (c->ping_out && c->last_in_ms <= c->ping_ms)
+		return SESSION_TICK_DEAD;
+	c->ping_out = false;
+	if (now_ms < c->last_in_ms + c->o.idle_ms)
+		return SESSION_TICK_NONE;
+	ask_ping(c, now_ms);
+	return SESSION_TICK_OUTPUT;
+}
+
+static enum session_tick
+tick_live(struct session_core *c, uint64_t now_ms)
+{
+	enum session_tick t = SESSION_TICK_NONE;
+
+	if (now_ms >= silence_deadline(c))
+		t = tick_silence(c, now_ms);
+	if (t == SESSION_TICK_NONE && c->ack_due_ms <= now_ms)
+		t = SESSION_TICK_OUTPUT;
+	return t;
 }
 
 enum session_tick
@@ -838,6 +1069,12 @@ session_core_phase(const struct session_core *c)
 	return c->phase;
 }
 
+bool
+session_core_had_secret(const struct session_core *c)
+{
+	return c->has_secret;
+}
+
 const uint8_t *
 session_core_id(const struct session_core *c)
 {
@@ -849,7 +1086,7 @@ session_core_stats(const struct session_core *c, struct session_stats *s)
 {
 	*s = (struct session_stats){.bytes_in = c->received,
 	    .bytes_out = c->acked,
-	    .unacked = (size_t)(c->end - c->acked),
+	    .unacked = session_core_kept(c),
 	    .resumes = c->resumes,
 	    .rtt_ms = c->rtt_ms};
 }

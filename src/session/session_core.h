@@ -11,6 +11,9 @@
  *                       RESUMED, or resume |                 v
  *                             (listener)   +------------- resuming
  *   a close, a fault or the end of the window: over
+ *
+ * A sender may also resume while it is live (renewal): the old carrier stays
+ * until RESUMED came on the new one.
  */
 #pragma once
 #include <stdbool.h>
@@ -33,8 +36,8 @@ struct session_core_options {
 	uint8_t options;        /* SESSION_OPTION_TLS or 0 */
 	uint16_t window_s;      /* the resume window we offer */
 	uint32_t receive_limit; /* unacknowledged bytes we let the other send */
-	size_t send_limit;      /* the most we keep for the other; the smaller
-	                           of this and the other's limit holds */
+	size_t send_limit;      /* the most we mean to keep for the other; the
+	                           smaller of this and its limit holds */
 	uint32_t idle_ms;       /* without input until a PING: 15,000 */
 	uint32_t dead_ms;       /* after the PING until it is dead: 10,000 */
 	uint32_t ack_ms;        /* the longest delay of an ACK: 20 */
@@ -55,7 +58,7 @@ enum session_phase {
 };
 
 enum session_event_kind {
-	SESSION_EVENT_NONE,    /* all input used */
+	SESSION_EVENT_NONE,    /* all input used, or the rest is held */
 	SESSION_EVENT_DATA,    /* bytes of the stream, in the input */
 	SESSION_EVENT_OPEN,    /* greeted: the stream can be used */
 	SESSION_EVENT_RESUMED, /* it goes on */
@@ -97,8 +100,27 @@ int session_core_resume(
     struct session_core *c, const struct session_resume *r, uint64_t now_ms);
 
 /* The carrier is gone. A session that was not greeted or has no secret yet is
- * over. */
+ * over, but for a HELLO that was refused: that may be said again. During a
+ * renewal the new carrier takes the place of the old one. */
 void session_core_detach(struct session_core *c, uint64_t now_ms);
+
+/* Sender, live, with a secret, not renewing: a second carrier is there, which
+ * is to be sent what is written to `out`. Until the answer nothing is taken
+ * from the old one (session_core_next gives NONE), but output goes on. Returns
+ * the size. */
+size_t session_core_renew(struct session_core *c,
+    const uint8_t random[SESSION_RANDOM_SIZE], uint8_t out[SESSION_CONTROL_MAX],
+    uint64_t now_ms);
+
+/* What came on the second carrier. RESUMED: it is the only one from now on, the
+ * rest of its input goes to session_core_next. REFUSED, BAD: it failed. */
+void session_core_renew_next(struct session_core *c, uint8_t **data,
+    size_t *len, struct session_event *ev, uint64_t now_ms);
+
+/* The second carrier is given up; the old one goes on. */
+void session_core_renew_failed(struct session_core *c, uint64_t now_ms);
+bool session_core_can_renew(const struct session_core *c);
+bool session_core_is_renewing(const struct session_core *c);
 
 /* What proves a resume; needed before the first one. Sessions without TLS make
  * it by themselves. */
@@ -112,21 +134,37 @@ void session_core_set_secret(
 void session_core_next(struct session_core *c, uint8_t **data, size_t *len,
     struct session_event *ev, uint64_t now_ms);
 
+/* While the layer above takes nothing DATA is left in the input, and silence
+ * is no sign of death. */
+void session_core_set_stopped(
+    struct session_core *c, bool stopped, uint64_t now_ms);
+
 /* --- out --- */
 
-/* Bytes that may still be written before the limit. Writing more is a fault. */
+/* Bytes that may be written before the limit. It is the writer's to keep: more
+ * is kept as well, but sent only as the other side acknowledges. */
 size_t session_core_room(const struct session_core *c);
+size_t session_core_limit(const struct session_core *c);
+
+/* Bytes that were written and not yet made output, and bytes that are kept at
+ * all. */
+size_t session_core_unsent(const struct session_core *c);
+size_t session_core_kept(const struct session_core *c);
 
 /* Appends to the stream (a copy is kept until acknowledged). */
 void session_core_write(
     struct session_core *c, const uint8_t *data, size_t len);
 
+/* An ACK and the head of DATA. */
+#define SESSION_PREFIX_MAX ((size_t)2 * SESSION_HEAD_SIZE + 8)
+
 /* The same, when nothing else waits for output: the bytes count as sent, and
- * the caller sends `head` and then them. False when something waits or no
- * carrier is live: use session_core_write and session_core_output. len at most
+ * the caller sends `prefix` and then them. Returns the size of the prefix, 0
+ * when something waits, the other's limit is reached or no carrier is live:
+ * use session_core_write and session_core_output. len at most
  * SESSION_DATA_MAX. */
-bool session_core_write_through(struct session_core *c, const uint8_t *data,
-    size_t len, uint8_t head[SESSION_HEAD_SIZE]);
+size_t session_core_write_through(struct session_core *c, const uint8_t *data,
+    size_t len, uint8_t prefix[SESSION_PREFIX_MAX]);
 
 /* The most that session_core_output can do with: below this it may give 0
  * although something waits. */
@@ -137,10 +175,11 @@ bool session_core_write_through(struct session_core *c, const uint8_t *data,
 size_t session_core_output(
     struct session_core *c, uint8_t *out, size_t room, uint64_t now_ms);
 
-bool session_core_has_output(const struct session_core *c);
+bool session_core_has_output(const struct session_core *c, uint64_t now_ms);
 
-/* Ends the session: CLOSE follows what was written, then it is over. Without
- * a live carrier it is over at once. */
+/* Ends the session. DONE: CLOSE follows when what was written is acknowledged,
+ * over more carriers if need be. Other codes: CLOSE is the next output, and
+ * without a live carrier it is over at once. */
 void session_core_close(
     struct session_core *c, enum session_close_code code, const char *text);
 
@@ -150,6 +189,7 @@ enum session_tick {
 	SESSION_TICK_NONE,
 	SESSION_TICK_OUTPUT, /* something is to be sent: an ACK, a PING */
 	SESSION_TICK_DEAD,   /* the carrier is dead: drop it, then detach */
+	SESSION_TICK_RENEW,  /* the second carrier is: drop it, renew_failed */
 	SESSION_TICK_OVER,   /* the resume window has passed */
 };
 
@@ -161,6 +201,7 @@ enum session_tick session_core_tick(struct session_core *c, uint64_t now_ms);
 /* --- looking --- */
 
 enum session_phase session_core_phase(const struct session_core *c);
+bool session_core_had_secret(const struct session_core *c);
 const uint8_t *session_core_id(const struct session_core *c);
 
 struct session_stats {

@@ -195,9 +195,9 @@ session_build_resumed(uint8_t *out, const struct session_resumed *r,
 	return SESSION_HEAD_SIZE + RESUMED_SIZE;
 }
 
-/* Cuts between characters: back over continuation bytes. */
-static size_t
-cut(const char *text)
+/* Goes back over continuation bytes. */
+size_t
+session_fit_text(const char *text)
 {
 	size_t n = strlen(text);
 
@@ -213,7 +213,7 @@ size_t
 session_build_notice(
     uint8_t *out, enum session_type type, uint16_t code, const char *text)
 {
-	size_t n = cut(text);
+	size_t n = session_fit_text(text);
 	uint8_t *p = put_head(out, type, 2 + n);
 
 	p = put(p, code, 2);
@@ -344,6 +344,7 @@ session_decoder_init(struct session_decoder *d)
 {
 	d->head_len = 0;
 	d->in_frame = false;
+	d->holds_data = false;
 	d->left = 0;
 	d->have = 0;
 }
@@ -451,7 +452,7 @@ session_decoder_next(struct session_decoder *d, uint8_t **data, size_t *len,
 	*item = (struct session_item){.kind = SESSION_ITEM_NONE};
 	if (!d->in_frame && !take_head(d, data, len, item))
 		return;
-	if (*len == 0)
+	if (*len == 0 || (d->type == SESSION_DATA && d->holds_data))
 		return;
 	if (d->type == SESSION_DATA)
 		take_data(d, data, len, item);

@@ -98,6 +98,8 @@ size_t session_build_notice(
 /* type: ACK, PING or PONG. */
 size_t session_build_number(
     uint8_t *out, enum session_type type, uint64_t number);
+/* How much of the text a notice holds: cut between characters. */
+size_t session_fit_text(const char *text);
 /* The head of a DATA frame with len bytes behind it (1 to SESSION_DATA_MAX). */
 void session_build_data_head(uint8_t out[SESSION_HEAD_SIZE], size_t len);
 
@@ -133,6 +135,7 @@ struct session_decoder {
 	uint8_t head[SESSION_HEAD_SIZE];
 	uint8_t head_len;
 	bool in_frame;
+	bool holds_data; /* set by the caller: DATA is left in the input */
 	uint8_t type;
 	uint32_t left; /* payload still to come */
 	uint16_t have; /* bytes in control */
@@ -140,7 +143,7 @@ struct session_decoder {
 };
 
 enum session_item_kind {
-	SESSION_ITEM_NONE,  /* all input used */
+	SESSION_ITEM_NONE,  /* all input used, or DATA is held */
 	SESSION_ITEM_DATA,  /* a piece of DATA, in the input */
 	SESSION_ITEM_FRAME, /* another frame, whole, in the decoder */
 	SESSION_ITEM_BAD,   /* violation */
