@@ -129,9 +129,10 @@ explain(const struct reading *r, const struct fault *f, cyaml_err_t code,
 	if (rest)
 		return err_set(e, ERR_USAGE, "%s:%u: %s: a %s is expected here",
 		    r->path, line, where,
-		    behind(rest, "MAPPING")    ? "mapping (key: value)"
-		    : behind(rest, "SEQUENCE") ? "list (- item)"
-		                               : "single value");
+		    behind(rest, "MAPPING") ? "mapping (key: value)"
+		    : behind(rest, "SEQUENCE") || behind(rest, "FLAGS")
+		        ? "list (- item)"
+		        : "single value");
 	rest = behind(f->message, "libyaml: ");
 	if (rest)
 		return err_set(e, ERR_USAGE, "%s:%u: this is no YAML: %s",
@@ -147,6 +148,15 @@ explain(const struct reading *r, const struct fault *f, cyaml_err_t code,
 	if (behind(f->message, "STRING length < "))
 		return err_set(e, ERR_USAGE, "%s:%u: %s: the text is empty",
 		    r->path, line, where);
+	if (code == CYAML_ERR_SEQUENCE_ENTRIES_MIN)
+		return err_set(e, ERR_USAGE,
+		    "%s:%u: %s: at least one item is needed", r->path, line,
+		    where);
+	if (code == CYAML_ERR_UNEXPECTED_EVENT ||
+	    code == CYAML_ERR_INTERNAL_ERROR)
+		return err_set(e, ERR_USAGE,
+		    "%s:%u: %s: what comes next makes no sense here", r->path,
+		    line, where);
 	if (code == CYAML_ERR_INVALID_VALUE)
 		return err_set(e, ERR_USAGE,
 		    "%s:%u: %s: not one of the words allowed here", r->path,

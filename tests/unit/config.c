@@ -126,6 +126,15 @@ static const struct fault faults[] = {
     {"listen: \"\n", "r.yaml:1: this is no YAML"},
     {"listen: &a x\ntls: *a\n", "r.yaml:2"},
     {"limits: {ping-ms: -1}\n", "r.yaml:1: ping-ms: a number"},
+    {HEAD "    hybrid-connections:\n      - path: a\n        rules:\n"
+          "          - {name: r, key: s3cret, rights: send}\n",
+        "r.yaml:8: rights: a list"},
+    {HEAD "    hybrid-connections:\n      - path: a\n        rules:\n"
+          "          - {name: r, key: s3cret, rights: [[send]]}\n",
+        "r.yaml:8: rights: what comes next makes no sense"},
+    {HEAD "    hybrid-connections: []\n", "at least one item"},
+    {"listen: [a\n", "r.yaml:1"},
+    {"[listen]: a\n", "r.yaml:1: listen: what comes next makes no sense"},
 };
 
 static void
