@@ -182,8 +182,11 @@ check(const struct option_set *s, struct err *e)
 }
 
 static void
-tell_rules(const struct option_set *s)
+tell_rules(const struct option_set *s, const struct users *users)
 {
+	if (users && users_count(users) == 0)
+		log_warn("the users file names nobody: no password is right",
+		    "file=%s", option_get(s, OPTION_USERS));
 	if (option_get_count(s, OPTION_ALLOW_ANONYMOUS) > 0)
 		log_warn("senders need no user and password", NULL);
 	if (!option_get(s, OPTION_POLICY))
@@ -221,7 +224,7 @@ open_agent(
 
 	if (!load_rules(s, &o.users, &o.policy, e))
 		return false;
-	tell_rules(s);
+	tell_rules(s, o.users);
 	c->agent = agent_open(c->loop, &o, &agent_events, c, e);
 	users_unref(o.users);
 	policy_unref(o.policy);

@@ -274,6 +274,13 @@ def test_no_listener_without_users(world):
          world.ca], USAGE, r"--users", r"hyco passwd")
 
 
+def test_an_empty_users_file_is_told(world):
+    world.relay()
+    world.users.write_text("# nobody yet\n")
+    world.users.chmod(0o600)
+    world.listen().wait_line(r"warn.*users file names nobody.*users")
+
+
 def test_clear_text_users_are_refused_with_the_remedy(world):
     world.relay()
     world.users.write_text("foo:bar\n")
