@@ -40,6 +40,10 @@
 /* So often a RESUME whose epoch was used up is said again. */
 #define EPOCHS_MAX 2u
 
+/* A renewal that does not succeed is given up: the old carrier is good enough.
+ */
+#define RENEWALS_MAX 10u
+
 /* A carrier that lasted so long was a good one. */
 #define GOOD_MS 1000u
 
@@ -257,6 +261,15 @@ ask_again(struct session *s)
 }
 
 static void
+seek_renewal(struct session *s)
+{
+	if (s->renewing && s->tries >= RENEWALS_MAX)
+		s->renewing = false;
+	if (s->renewing)
+		ask_again(s);
+}
+
+static void
 ask(struct session *s)
 {
 	enum session_phase phase = session_core_phase(s->core);
@@ -460,8 +473,7 @@ fail_second(struct session *s, const struct err *why)
 	s->in_due = buf_len(&s->in) > 0;
 	if (s->in_due)
 		deferred_set(&s->wake);
-	if (s->renewing)
-		ask_again(s);
+	seek_renewal(s);
 	settle(s);
 }
 
@@ -1141,8 +1153,7 @@ session_give_error(struct session *s, const struct err *err, bool final)
 	s->last = *err;
 	if (s->works) {
 		s->renewing = s->renewing && !final;
-		if (s->renewing)
-			ask_again(s);
+		seek_renewal(s);
 		return;
 	}
 	if (final || (session_core_phase(s->core) == SESSION_NEW &&

@@ -18,6 +18,12 @@
 #define CHUNK_MIN ((size_t)4 * 1024)
 #define CHUNK_MAX ((size_t)64 * 1024)
 
+/* Large chunks that became free are kept for the next ones, or the system would
+ * give and take each page of a bulk transfer anew. Not for long: an idle
+ * session holds no memory. */
+#define SPARES_MAX 32u
+#define SPARES_MS 1000u
+
 /* So much is acknowledged at once, unless the limit asks for more or less. */
 #define ACK_EACH 65536u
 
@@ -45,6 +51,9 @@ struct session_core {
 	struct chunk *head; /* starts at head_offset */
 	struct chunk *tail;
 	struct chunk *cursor; /* holds `sent`, or NULL at the end */
+	struct chunk *spares;
+	unsigned spare_count;
+	uint64_t spares_due_ms; /* when they are to go; counts while empty */
 	uint64_t head_offset;
 	uint64_t cursor_offset; /* of the cursor's first byte */
 	uint64_t acked;
@@ -140,12 +149,56 @@ queue_clear(struct session_core *c)
 	c->tail = c->cursor = NULL;
 }
 
+static void
+spares_clear(struct session_core *c)
+{
+	while (c->spares != NULL) {
+		struct chunk *next = c->spares->next;
+
+		free(c->spares);
+		c->spares = next;
+	}
+	c->spare_count = 0;
+}
+
+static void
+chunk_free(struct session_core *c, struct chunk *k)
+{
+	if (k->room < CHUNK_MAX || c->spare_count >= SPARES_MAX) {
+		free(k);
+		return;
+	}
+	k->next = c->spares;
+	c->spares = k;
+	c->spare_count++;
+}
+
+/* Small writes get small chunks, so that quiet channels cost little. */
+static struct chunk *
+chunk_new(struct session_core *c, size_t want)
+{
+	struct chunk *k = c->spares;
+	size_t room = CHUNK_MIN;
+
+	if (want > CHUNK_MIN && k != NULL) {
+		c->spares = k->next;
+		c->spare_count--;
+		return k;
+	}
+	if (want > CHUNK_MIN)
+		room = CHUNK_MAX;
+	k = mem_alloc(sizeof(*k) + room);
+	k->room = room;
+	return k;
+}
+
 void
 session_core_free(struct session_core *c)
 {
 	if (c == NULL)
 		return;
 	queue_clear(c);
+	spares_clear(c);
 	mem_wipe(c->secret, sizeof(c->secret));
 	free(c);
 }
@@ -153,14 +206,10 @@ session_core_free(struct session_core *c)
 static struct chunk *
 chunk_add(struct session_core *c, size_t want)
 {
-	size_t room = want < CHUNK_MIN   ? CHUNK_MIN
-	              : want > CHUNK_MAX ? CHUNK_MAX
-	                                 : want;
-	struct chunk *k = mem_alloc(sizeof(*k) + room);
+	struct chunk *k = chunk_new(c, want);
 
 	k->next = NULL;
 	k->len = 0;
-	k->room = room;
 	if (c->tail != NULL) {
 		c->tail->next = k;
 	} else {
@@ -179,7 +228,7 @@ queue_append(struct session_core *c, const uint8_t *data, size_t len)
 		size_t n;
 
 		if (k == NULL || k->len == k->room)
-			k = chunk_add(c, len);
+			k = chunk_add(c, (size_t)(c->end - c->acked) + len);
 		if (c->cursor == NULL && c->sent == c->end) {
 			c->cursor = k;
 			c->cursor_offset = c->end - k->len;
@@ -196,8 +245,9 @@ queue_append(struct session_core *c, const uint8_t *data, size_t len)
 /* Frees the chunks that lie wholly before `acked`. The cursor is never before
  * it, since acked <= sent. */
 static void
-queue_drop(struct session_core *c)
+queue_drop(struct session_core *c, uint64_t now_ms)
 {
+	c->spares_due_ms = now_ms + SPARES_MS;
 	while (c->head != NULL && c->head_offset + c->head->len <= c->acked) {
 		struct chunk *k = c->head;
 
@@ -210,7 +260,7 @@ queue_drop(struct session_core *c)
 		c->head = k->next;
 		if (c->head == NULL)
 			c->tail = NULL;
-		free(k);
+		chunk_free(c, k);
 	}
 }
 
@@ -395,11 +445,11 @@ is_received_possible(const struct session_core *c, uint64_t received)
 }
 
 static void
-go_on_from(struct session_core *c, uint64_t received)
+go_on_from(struct session_core *c, uint64_t received, uint64_t now_ms)
 {
 	c->acked = received;
 	queue_seek(c, received);
-	queue_drop(c);
+	queue_drop(c, now_ms);
 	c->resumes++;
 }
 
@@ -420,7 +470,7 @@ session_core_resume(
 		return SESSION_REFUSE_PROOF;
 	c->epoch = r->epoch;
 	begin_carrier(c, now_ms);
-	go_on_from(c, r->received);
+	go_on_from(c, r->received, now_ms);
 	answer.received = c->received;
 	c->ack_told = c->received;
 	c->answer_len =
@@ -437,6 +487,7 @@ finish(struct session_core *c)
 	c->answer_len = 0;
 	c->ping_waits = c->pong_waits = false;
 	queue_clear(c);
+	spares_clear(c);
 	c->acked = c->sent = c->end;
 }
 
@@ -574,7 +625,7 @@ on_resumed(struct session_core *c, const struct session_item *item,
 		return;
 	}
 	begin_carrier(c, now_ms);
-	go_on_from(c, r.received);
+	go_on_from(c, r.received, now_ms);
 	go_live(c, now_ms);
 	ev->kind = SESSION_EVENT_RESUMED;
 }
@@ -616,7 +667,8 @@ on_close(struct session_core *c, const struct session_item *item,
 }
 
 static void
-on_ack(struct session_core *c, uint64_t received, struct session_event *ev)
+on_ack(struct session_core *c, uint64_t received, struct session_event *ev,
+    uint64_t now_ms)
 {
 	if (received < c->acked || received > c->sent) {
 		violation(c, ev, "an ACK of bytes that were not sent");
@@ -625,7 +677,7 @@ on_ack(struct session_core *c, uint64_t received, struct session_event *ev)
 	if (received == c->acked)
 		return;
 	c->acked = received;
-	queue_drop(c);
+	queue_drop(c, now_ms);
 	c->violations = 0;
 	ev->kind = SESSION_EVENT_ACKED;
 }
@@ -651,7 +703,7 @@ on_number(struct session_core *c, const struct session_item *item,
 		return;
 	}
 	if (item->type == SESSION_ACK)
-		on_ack(c, number, ev);
+		on_ack(c, number, ev, now_ms);
 	else if (item->type == SESSION_PONG)
 		on_pong(c, number, now_ms);
 	else {
@@ -982,8 +1034,15 @@ silence_deadline(const struct session_core *c)
 	return c->last_in_ms + c->o.idle_ms;
 }
 
-uint64_t
-session_core_deadline(const struct session_core *c)
+static uint64_t
+spares_deadline(const struct session_core *c)
+{
+	return c->spare_count > 0 && c->head == NULL ? c->spares_due_ms
+	                                             : UINT64_MAX;
+}
+
+static uint64_t
+phase_deadline(const struct session_core *c)
 {
 	switch (c->phase) {
 	case SESSION_GREETING:
@@ -999,6 +1058,12 @@ session_core_deadline(const struct session_core *c)
 	default:
 		return UINT64_MAX;
 	}
+}
+
+uint64_t
+session_core_deadline(const struct session_core *c)
+{
+	return least(phase_deadline(c), spares_deadline(c));
 }
 
 /* A PING that was answered by anything but its PONG shows life, too; only
@@ -1037,6 +1102,8 @@ tick_live(struct session_core *c, uint64_t now_ms)
 enum session_tick
 session_core_tick(struct session_core *c, uint64_t now_ms)
 {
+	if (spares_deadline(c) <= now_ms)
+		spares_clear(c);
 	switch (c->phase) {
 	case SESSION_LIVE:
 		return tick_live(c, now_ms);

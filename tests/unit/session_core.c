@@ -265,6 +265,32 @@ test_violations_in_a_row(void **state)
 	release(&p);
 }
 
+/* Memory for bulk is kept for a second, no longer. */
+static void
+test_spares_go(void **state)
+{
+	static uint8_t data[60000], out[100000];
+	uint8_t prefix[SESSION_PREFIX_MAX];
+	struct pair p;
+	size_t n;
+
+	(void)state;
+	greet(&p);
+	feed(p.l, out, output(p.s, out, p.now), p.now);
+	feed(p.s, out, output(p.l, out, p.now), p.now);
+	assert_true(session_core_deadline(p.s) > p.now + 2000);
+	n = session_core_write_through(p.s, data, sizeof(data), prefix);
+	assert_int_equal(n, 4);
+	n = session_build_number(out, SESSION_ACK, sizeof(data));
+	feed(p.s, out, n, p.now);
+	assert_int_equal(session_core_kept(p.s), 0);
+	assert_int_equal(session_core_deadline(p.s), p.now + 1000);
+	p.now += 1000;
+	assert_int_equal(session_core_tick(p.s, p.now), SESSION_TICK_NONE);
+	assert_true(session_core_deadline(p.s) > p.now + 2000);
+	release(&p);
+}
+
 /* What is out of place, on a live session, on either side. */
 static void
 test_frames_out_of_place(void **state)
@@ -389,6 +415,7 @@ main(void)
 	    cmocka_unit_test(test_limit_of_the_other),
 	    cmocka_unit_test(test_ack_when),
 	    cmocka_unit_test(test_violations_in_a_row),
+	    cmocka_unit_test(test_spares_go),
 	    cmocka_unit_test(test_frames_out_of_place),
 	    cmocka_unit_test(test_liveness),
 	    cmocka_unit_test(test_held),
