@@ -8,7 +8,8 @@
  *            -> rendezvous -> pump -> over
  *
  * A login check goes from the password straight to the rendezvous and ends
- * there.
+ * there. In a way that is hosted an accept is only a carrier: it goes straight
+ * to the rendezvous, and then belongs to the host.
  */
 #include "tunnel/agent.h"
 
@@ -29,6 +30,7 @@
 #include "net/sock.h"
 #include "net/stream.h"
 #include "tunnel/way.h"
+#include "tunnel/way_hyco_host.h"
 #include "util/err.h"
 #include "util/list.h"
 #include "util/log.h"
@@ -47,7 +49,8 @@
 struct agent {
 	struct loop *loop;
 	struct hc_listener *hc;
-	struct users_store *users; /* NULL: none */
+	struct way_hyco_host *host; /* NULL: the way is not spoken */
+	struct users_store *users;  /* NULL: none */
 	struct policy *policy;
 	struct agent_options o;
 	struct end default_target;
@@ -123,7 +126,8 @@ report_drained(void *owner)
 static void
 look_if_drained(struct agent *a)
 {
-	if (a->is_draining && a->is_listener_gone && list_is_empty(&a->conns))
+	if (a->is_draining && a->is_listener_gone && list_is_empty(&a->conns) &&
+	    (a->host == NULL || way_hyco_host_sessions(a->host) == 0))
 		deferred_set(&a->drained);
 }
 
@@ -389,11 +393,27 @@ close_accept(struct conn *c)
 	hc_accept_close(accept);
 }
 
+/* The sender's address is the brake's, without the port. */
+static void
+hand_over(struct conn *c, struct ws *w)
+{
+	char ip[64];
+
+	snprintf(ip, sizeof(ip), "%s", hc_accept_remote_address(c->accept));
+	close_accept(c);
+	way_hyco_host_take(c->agent->host, w, ip);
+	drop(c);
+}
+
 static void
 on_joined(void *owner, struct ws *w)
 {
 	struct conn *c = owner;
 
+	if (c->way->is_hosted) {
+		hand_over(c, w);
+		return;
+	}
 	close_accept(c);
 	if (c->ask.is_login)
 		say_login(c, w);
@@ -466,10 +486,25 @@ refuse_by_policy(struct conn *c, const struct err *err)
 {
 	char say[END_TEXT_MAX + 128];
 
-	snprintf(say, sizeof(say), "policy: %s%s may not connect to %s",
+	snprintf(say, sizeof(say),
+	    "policy: %s%s may not connect to %s; whoever runs the listener can "
+	    "allow it",
 	    c->ask.user != NULL ? "user " : "anonymous users",
 	    c->ask.user != NULL ? c->ask.user : "", c->destination);
 	refuse_quietly(c, 403, say, err->text);
+}
+
+static const char *
+remedy_for(enum err_code code)
+{
+	switch (code) {
+	case ERR_REFUSED:
+		return "; does the service run there?";
+	case ERR_TIMEOUT:
+		return "; is the address right, or does a firewall drop it?";
+	default:
+		return "";
+	}
 }
 
 static void
@@ -479,7 +514,7 @@ on_not_reached(void *owner, const struct err *err)
 	struct conn *c = owner;
 	struct end_dial *dial = c->dial;
 	const char *rest = err->text;
-	char say[ERR_TEXT_MAX + 16];
+	char say[ERR_TEXT_MAX + 80];
 
 	c->dial = NULL;
 	end_dial_close(dial);
@@ -489,7 +524,8 @@ on_not_reached(void *owner, const struct err *err)
 	}
 	if (strncmp(rest, verb, sizeof(verb) - 1) == 0)
 		rest += sizeof(verb) - 1;
-	snprintf(say, sizeof(say), "destination %s", rest);
+	snprintf(
+	    say, sizeof(say), "destination %s%s", rest, remedy_for(err->code));
 	refuse(c, status_for(err->code), say);
 }
 
@@ -644,7 +680,7 @@ on_accept(void *owner, struct hc_accept *accept)
 	struct conn *c = make_conn(a, accept);
 	struct err err;
 
-	c->way = way_for_accept(accept);
+	c->way = way_for_accept(accept, a->host != NULL);
 	if (a->counts.pending > a->o.pending_max)
 		refuse(c, 503, "listener busy: too many senders at once");
 	else if (a->counts.live + a->counts.pending > a->o.connections_max)
@@ -652,6 +688,8 @@ on_accept(void *owner, struct hc_accept *accept)
 	else if (c->way == NULL)
 		refuse(
 		    c, 400, "request: this listener does not speak that way");
+	else if (c->way->is_hosted)
+		join(c);
 	else if (!c->way->read(accept, &c->ask, &err))
 		refuse(c, err.http_status, err.text);
 	else
@@ -728,6 +766,38 @@ read_options(struct agent *a, const struct agent_options *o, struct err *e)
 }
 
 static void
+on_host_idle(void *owner)
+{
+	look_if_drained(owner);
+}
+
+static const struct way_hyco_host_events host_events = {
+    .on_idle = on_host_idle,
+};
+
+static void
+open_host(struct agent *a, const struct agent_options *o)
+{
+	const struct way_hyco_host_options host = {
+	    .loop = a->loop,
+	    .identity = o->no_e2e ? NULL : o->identity,
+	    .allow_anonymous = o->allow_anonymous,
+	    .sessions_max = o->sessions_max,
+	    .connections_max = a->o.connections_max,
+	    .window_s = o->window_s,
+	    .memory = o->memory,
+	    .connect_ms = a->o.connect_ms,
+	    .counts = &a->counts,
+	    .last_id = &a->last_id,
+	};
+
+	if (o->identity == NULL && !o->no_e2e)
+		return;
+	a->host = way_hyco_host_open(&host, &host_events, a);
+	way_hyco_host_set_rules(a->host, a->users, a->policy);
+}
+
+static void
 take_options(struct agent *a, const struct agent_options *o)
 {
 	a->o = *o;
@@ -735,6 +805,7 @@ take_options(struct agent *a, const struct agent_options *o)
 	a->o.policy = NULL;
 	a->o.default_target = NULL;
 	a->o.target = NULL;
+	a->o.identity = NULL;
 	if (a->o.connections_max == 0)
 		a->o.connections_max = 10000;
 	if (a->o.pending_max == 0)
@@ -749,6 +820,7 @@ take_options(struct agent *a, const struct agent_options *o)
 	if (o->users != NULL)
 		a->users = users_store_open(a->loop, o->users, NULL);
 	hc_target_print(o->target, a->place);
+	open_host(a, o);
 }
 
 struct agent *
@@ -805,6 +877,8 @@ agent_reload(struct agent *a, struct users *users, struct policy *policy)
 		finish(c, why.text);
 		n++;
 	}
+	if (a->host != NULL)
+		n += way_hyco_host_set_rules(a->host, a->users, a->policy);
 	return n;
 }
 
@@ -824,6 +898,11 @@ agent_counts(const struct agent *a, struct agent_counts *counts)
 		counts->bytes_up += up;
 		counts->bytes_down += down;
 	}
+	if (a->host == NULL)
+		return;
+	counts->sessions = way_hyco_host_sessions(a->host);
+	way_hyco_host_add_bytes(
+	    a->host, &counts->bytes_up, &counts->bytes_down);
 }
 
 void
@@ -832,6 +911,8 @@ agent_drain(struct agent *a)
 	if (a->is_draining)
 		return;
 	a->is_draining = true;
+	if (a->host != NULL)
+		way_hyco_host_drain(a->host);
 	hc_listener_shutdown(a->hc);
 }
 
@@ -856,6 +937,8 @@ agent_close(struct agent *a)
 		else
 			drop(c);
 	}
+	if (a->host != NULL)
+		way_hyco_host_close(a->host);
 	hc_listener_close(a->hc);
 	if (a->users != NULL)
 		users_store_close(a->users);

@@ -20,6 +20,7 @@ struct err;
 struct hc_target;
 struct loop;
 struct policy;
+struct tls_context;
 struct users;
 
 struct agent_options {
@@ -40,6 +41,15 @@ struct agent_options {
 	/* Destination of senders that name none: "host:port", "[v6]:port" or
 	 * "unix:/path"; NULL: they are refused. Copied. */
 	const char *default_target;
+
+	/* The hyco way. With an identity (net/tls_identity.h; a reference is
+	 * taken) sessions are encrypted from end to end; without one and with
+	 * no_e2e set they are not; with neither, the way is not spoken. */
+	struct tls_context *identity;
+	bool no_e2e;
+	uint16_t window_s;   /* a session without a carrier; 0: 120 */
+	size_t memory;       /* for windows of channels; 0: 256 MiB */
+	size_t sessions_max; /* 0: 1,000 */
 
 	/* Network faults of the first attempt are tried again, as later ones
 	 * are; else they end in on_failed. */
@@ -70,6 +80,7 @@ struct agent_events {
 struct agent_counts {
 	size_t pending;      /* accepts under way */
 	size_t live;         /* connections being served */
+	size_t sessions;     /* of the hyco way */
 	uint64_t served;     /* connections that reached their destination */
 	uint64_t refused;    /* answered with a status */
 	uint64_t bytes_up;   /* from senders to destinations, all time */
@@ -90,8 +101,9 @@ size_t agent_reload(
 
 void agent_counts(const struct agent *a, struct agent_counts *counts);
 
-/* Takes no more connections: the control channel is closed; what is under way
- * goes on. on_drained follows when the last one ended. */
+/* Takes no more connections: the control channel is closed, and sessions take
+ * no new channels; what is under way goes on. on_drained follows when the last
+ * one ended. */
 void agent_drain(struct agent *a);
 
 /* Ends everything: live connections are reset. */

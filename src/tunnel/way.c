@@ -12,6 +12,7 @@
 #include "util/mem.h"
 
 static const struct way *const ways[] = {
+    &way_hyco,
     &way_sample,
 };
 
@@ -25,10 +26,10 @@ static const char *const mode_names[] = {
 };
 
 const struct way *
-way_for_accept(const struct hc_accept *a)
+way_for_accept(const struct hc_accept *a, bool has_host)
 {
 	for (size_t i = 0; i < WAY_COUNT; i++)
-		if (ways[i]->is_asked(a))
+		if ((has_host || !ways[i]->is_hosted) && ways[i]->is_asked(a))
 			return ways[i];
 	return NULL;
 }

@@ -5,6 +5,7 @@
  */
 #include "tunnel_room.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,8 +20,10 @@
 #include "net/dial.h"
 #include "net/listen.h"
 #include "net/loop.h"
+#include "net/pump.h"
 #include "net/stream.h"
 #include "net/tls.h"
+#include "net/tls_identity.h"
 #include "relay/relay.h"
 #include "util/log.h"
 #include "util/mem.h"
@@ -338,6 +341,7 @@ room_open(struct room *r)
 	struct err e;
 
 	memset(r, 0, sizeof(*r));
+	list_init(&r->proxied);
 	log_set_level(getenv("ROOM_LOG") != NULL ? LOG_DEBUG : LOG_ERROR);
 	r->loop = loop_new(&e);
 	open_tls(r);
@@ -348,6 +352,188 @@ room_open(struct room *r)
 	assert_non_null(r->dialer);
 	fill_target(r, &r->listen, "listen");
 	fill_target(r, &r->send, "send");
+}
+
+/* --- a proxy that can be cut --- */
+
+struct proxied {
+	struct list link;
+	struct room *room;
+	struct connecting *connecting;
+	struct stream *from; /* until joined */
+	struct pump *pump;
+};
+
+static void
+drop_proxied(struct proxied *x)
+{
+	if (x->connecting != NULL)
+		connect_close(x->connecting);
+	if (x->from != NULL)
+		stream_reset(x->from);
+	if (x->pump != NULL)
+		pump_close(x->pump);
+	list_remove(&x->link);
+	loop_bury(x->room->loop, x, free);
+}
+
+static void
+on_proxied_done(void *owner, const struct err *err, bool from_a)
+{
+	(void)err;
+	(void)from_a;
+	drop_proxied(owner);
+}
+
+static const struct pump_events proxied_pump_events = {
+    .on_done = on_proxied_done,
+};
+
+static void
+on_proxied_open(void *owner, struct stream *s, const struct addr *a)
+{
+	struct proxied *x = owner;
+	struct stream *from = x->from;
+
+	(void)a;
+	connect_close(x->connecting);
+	x->connecting = NULL;
+	x->from = NULL;
+	x->pump = pump_open(from, s, &proxied_pump_events, x);
+}
+
+static void
+on_proxied_error(void *owner, const struct err *err)
+{
+	(void)err;
+	drop_proxied(owner);
+}
+
+static const struct connect_events proxied_connect_events = {
+    .on_open = on_proxied_open,
+    .on_error = on_proxied_error,
+};
+
+static void
+on_proxy_accept(void *owner, struct stream *s, const struct addr *peer)
+{
+	struct room *r = owner;
+	struct proxied *x;
+
+	(void)peer;
+	r->n_proxied++;
+	if (r->proxy_refuses) {
+		stream_reset(s);
+		return;
+	}
+	x = mem_zalloc(sizeof(*x));
+	x->room = r;
+	x->from = s;
+	list_append(&r->proxied, &x->link);
+	if (!r->proxy_holds)
+		x->connecting = connect_open_addr(r->loop, relay_addr(r->relay),
+		    10000, &proxied_connect_events, x);
+}
+
+static const struct listener_events proxy_events = {
+    .on_accept = on_proxy_accept,
+};
+
+void
+room_open_proxy(struct room *r)
+{
+	char text[ADDR_TEXT_MAX];
+	struct addr at;
+	struct err e;
+
+	assert_true(addr_parse(&at, "127.0.0.1:0", 0, &e));
+	r->proxy = listener_open(r->loop, &at, NULL, &proxy_events, r, &e);
+	assert_non_null(r->proxy);
+	addr_print(listener_addr(r->proxy), text);
+	assert_true(hc_target_set_namespace(&r->send, text, &e));
+}
+
+void
+room_cut(struct room *r)
+{
+	struct list *at, *after;
+
+	LIST_EACH_SAFE (at, after, &r->proxied)
+		drop_proxied(LIST_OF(at, struct proxied, link));
+}
+
+/* --- who the listener is --- */
+
+static void
+open_identity(struct room *r)
+{
+	struct err e;
+
+	r->identity = tls_identity_open(r->folder, NULL, &e);
+	if (r->identity == NULL)
+		fail_msg("%s", e.text);
+}
+
+static void
+remove_file(struct room *r, const char *name)
+{
+	char *file = mem_printf("%s/%s", r->folder, name);
+
+	unlink(file);
+	free(file);
+}
+
+static void
+close_identity(struct room *r)
+{
+	remove_file(r, "identity.key");
+	remove_file(r, "identity.pem");
+	tls_context_unref(r->identity);
+	r->identity = NULL;
+}
+
+void
+room_open_identity(struct room *r)
+{
+	char name[] = "/tmp/hyco-identity-XXXXXX";
+
+	assert_non_null(mkdtemp(name));
+	r->folder = mem_strdup(name);
+	open_identity(r);
+}
+
+void
+room_change_identity(struct room *r)
+{
+	close_identity(r);
+	open_identity(r);
+}
+
+const char *
+room_known_file(struct room *r)
+{
+	static char file[64];
+
+	snprintf(file, sizeof(file), "%s/known_listeners", r->folder);
+	return file;
+}
+
+static void
+close_folder(struct room *r)
+{
+	DIR *d;
+	struct dirent *entry;
+
+	close_identity(r);
+	d = opendir(r->folder);
+	while (d != NULL && (entry = readdir(d)) != NULL)
+		if (entry->d_name[0] != '.' ||
+		    strstr(entry->d_name, "lock") != NULL)
+			remove_file(r, entry->d_name);
+	if (d != NULL)
+		closedir(d);
+	assert_int_equal(rmdir(r->folder), 0);
+	free(r->folder);
 }
 
 /* --- agent and client --- */
@@ -457,6 +643,35 @@ room_open_agent(struct room *r, const struct agent_options *o)
 }
 
 void
+room_open_hyco_agent(struct room *r)
+{
+	struct agent_options o = room_agent_options(r);
+	struct err e;
+
+	if (r->identity == NULL)
+		room_open_identity(r);
+	o.users = users_parse(room_users, strlen(room_users), "users", &e);
+	if (o.users == NULL)
+		fail_msg("%s", e.text);
+	o.identity = r->identity;
+	room_open_agent(r, &o);
+	users_unref(o.users);
+}
+
+struct client_options
+room_hyco_options(struct room *r)
+{
+	static struct way_trust trust;
+	struct client_options o = room_client_options(r);
+
+	trust.known_file = room_known_file(r);
+	trust.accept_new = true;
+	o.mode = CLIENT_HYCO;
+	o.trust = &trust;
+	return o;
+}
+
+void
 room_open_client(struct room *r, const struct client_options *o)
 {
 	struct client_options usual = room_client_options(r);
@@ -521,6 +736,9 @@ room_close(struct room *r)
 		party_free(r->there[i]);
 	if (r->server != NULL)
 		listener_close(r->server);
+	room_cut(r);
+	if (r->proxy != NULL)
+		listener_close(r->proxy);
 	relay_close(r->relay);
 	/* WebSockets linger until their Close is out. */
 	loop_run(r->loop);
@@ -529,5 +747,7 @@ room_close(struct room *r)
 	tls_context_unref(r->server_tls);
 	hc_target_fini(&r->listen);
 	hc_target_fini(&r->send);
+	if (r->folder != NULL)
+		close_folder(r);
 	assert_true(loop_close(r->loop));
 }

@@ -16,7 +16,9 @@
 #include "net/addr.h"
 #include "tunnel/agent.h"
 #include "tunnel/client.h"
+#include "tunnel/way_hyco_trust.h"
 #include "util/err.h"
+#include "util/list.h"
 
 struct connecting;
 struct dialer;
@@ -62,6 +64,13 @@ struct room {
 	struct listener *server; /* the destination */
 	uint16_t port;           /* its port */
 	struct party manner;     /* of those it accepts */
+	struct listener *proxy;  /* before the relay; NULL: none */
+	bool proxy_refuses;      /* resets what comes */
+	bool proxy_holds;        /* accepts and stays silent */
+	struct list proxied;
+	unsigned n_proxied; /* connections in all */
+	char *folder;       /* of identity and known listeners */
+	struct tls_context *identity;
 	struct party *there[ROOM_PARTIES];
 	size_t n_there;
 	unsigned onlines, offlines, faileds, draineds;
@@ -83,6 +92,23 @@ struct client_options room_client_options(struct room *r);
  * agent is online. */
 void room_open_agent(struct room *r, const struct agent_options *o);
 void room_open_client(struct room *r, const struct client_options *o);
+
+/* A proxy between the client and the relay, to be opened before the client:
+ * what passes it can be cut. */
+void room_open_proxy(struct room *r);
+/* Resets what passes now. */
+void room_cut(struct room *r);
+
+/* An identity for the agent, and an empty folder. */
+void room_open_identity(struct room *r);
+/* Another one takes its place; the caller closes the agent before. */
+void room_change_identity(struct room *r);
+/* A file in the folder; valid until the room is closed. */
+const char *room_known_file(struct room *r);
+
+/* Agent and client of the hyco way; the client accepts new listeners. */
+void room_open_hyco_agent(struct room *r);
+struct client_options room_hyco_options(struct room *r);
 
 /* A tunnel to the room's destination, or to another port. Its address. */
 unsigned room_open_tunnel(struct room *r, uint16_t port, struct addr *at);
