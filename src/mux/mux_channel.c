@@ -105,19 +105,16 @@ mux_channel_detach(struct mux_channel *ch)
 
 /* --- windows --- */
 
-/* nghttp2 would say so when half of the window was taken, and then half of it
- * can be under way at most in the worst case; and it must not be left to grow
- * the window again when we have shrunk it. So `owed` is counted here, and is
- * never more than what nghttp2 counts as received. */
-#define UPDATE_PART 4
-
+/* nghttp2 must not be left to give windows back: it knows half a window as the
+ * only part, and would grow a window again that we have shrunk. So `owed` is
+ * counted here, and is never more than what nghttp2 counts as received. */
 static void
 give_back(struct mux_channel *ch, size_t len)
 {
 	struct mux *m = ch->mux;
 
 	ch->owed += (int32_t)len;
-	if (ch->got_end || ch->owed < (int32_t)(ch->window / UPDATE_PART))
+	if (ch->got_end || ch->owed < (int32_t)mux_pace_part(ch->window))
 		return;
 	nghttp2_submit_window_update(
 	    m->ng, NGHTTP2_FLAG_NONE, ch->id, ch->owed);

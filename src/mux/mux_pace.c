@@ -51,6 +51,14 @@ mux_pace_best_us(const struct mux_pace *p)
 }
 
 size_t
+mux_pace_part(size_t window)
+{
+	return window < MUX_PACE_SMALL ? window / 2 : window / 4;
+}
+
+/* With parts of half a window only half of it may be under way: so a small one
+ * grows when a third was used in a round trip, a large one at two thirds. */
+size_t
 mux_pace_window(
     const struct mux_pace *p, uint64_t bytes, size_t window, size_t most)
 {
@@ -59,7 +67,8 @@ mux_pace_window(
 
 	if (p->rtt_us == 0)
 		return window;
-	if (bytes * best / p->rtt_us * 3 <= (uint64_t)window * 2)
+	if (bytes * best / p->rtt_us * 3 <=
+	    (uint64_t)window * (window < MUX_PACE_SMALL ? 1 : 2))
 		return window;
 	if (next > most)
 		next = most;

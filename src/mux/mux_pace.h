@@ -32,6 +32,11 @@ void mux_pace_answer(struct mux_pace *p, uint64_t now_us);
 /* The shortest round trip of late; 0: not measured. */
 uint32_t mux_pace_best_us(const struct mux_pace *p);
 
+/* A window is given back in parts of this many bytes: half of a small one,
+ * since each part costs a frame the other way, and a quarter of a large one. */
+#define MUX_PACE_SMALL ((size_t)1024 * 1024)
+size_t mux_pace_part(size_t window);
+
 /* The window (doubled or as it was, at most `most`) for a channel that got
  * `bytes` during the last probe. */
 size_t mux_pace_window(

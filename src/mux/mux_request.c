@@ -210,12 +210,12 @@ mux_accept(struct mux_request *r, const char *address)
 	ch->is_open = true;
 	mux_head_list_init(&l);
 	mux_head_build_accept(&l, r->target.kind, address);
-	mux_request_free(r);
 	if (respond(ch->mux, ch->id, &l, &data) != 0) {
 		err_set(&e, ERR_RESET,
 		    "the other side gave the channel up before it was open");
 		mux_channel_fail(ch, &e);
 	}
+	mux_request_free(r);
 	return &ch->base;
 }
 
@@ -226,8 +226,8 @@ mux_refuse(struct mux_request *r, enum mux_refusal why, const char *details)
 
 	assert(ch->mux && r->is_told);
 	ch->request = NULL;
-	mux_request_free(r);
 	refuse(ch, why, details);
+	mux_request_free(r); /* details may lie in it */
 }
 
 /* --- server: login --- */

@@ -237,6 +237,7 @@ test_refusals(void **state)
 	(void)state;
 	bench_open(&b, NULL, NULL);
 	b.refuses = true;
+	b.details = "why \"so\" \\";
 	for (size_t i = 0; i < 8; i++) {
 		b.refusal = cases[i].why;
 		put(bench_connect(&b, &web), "early");
@@ -246,6 +247,11 @@ test_refusals(void **state)
 		assert_int_equal(b.near[i].err.code, cases[i].code);
 		assert_non_null(strstr(b.near[i].err.text, "why \"so\" \\\\"));
 	}
+	/* The details may lie in the request itself. */
+	b.details = NULL;
+	bench_connect(&b, &web);
+	RUN_UNTIL(b.loop, b.near[8].errors == 1);
+	assert_non_null(strstr(b.near[8].err.text, "web.example"));
 	RUN_UNTIL(b.loop, mux_channels(b.server) == 0);
 	bench_close(&b);
 }

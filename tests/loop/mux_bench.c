@@ -271,7 +271,8 @@ on_request(void *owner, struct mux_request *q)
 	if (close_here(b, STEP_REQUEST))
 		return;
 	if (b->refuses)
-		mux_refuse(q, b->refusal, "why \"so\" \\");
+		mux_refuse(q, b->refusal,
+		    b->details ? b->details : mux_request_target(q)->host);
 	else if (!b->hesitates && b->close_at != STEP_CANCEL)
 		accept_request(b, q);
 }

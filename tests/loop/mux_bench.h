@@ -66,6 +66,7 @@ struct bench {
 	bool refuses;
 	bool hesitates;
 	enum mux_refusal refusal;
+	const char *details; /* NULL: the target's host */
 	enum step close_at;
 	bool closed_at_step;
 };

@@ -77,9 +77,13 @@ test_window(void **state)
 	(void)state;
 	measure(&p, 0, 20 * MS);
 	assert_int_equal(
-	    mux_pace_window(&p, 170 * KIB, 256 * KIB, 1 << 24), 256 * KIB);
+	    mux_pace_window(&p, 85 * KIB, 256 * KIB, 1 << 24), 256 * KIB);
 	assert_int_equal(
-	    mux_pace_window(&p, 171 * KIB, 256 * KIB, 1 << 24), 512 * KIB);
+	    mux_pace_window(&p, 86 * KIB, 256 * KIB, 1 << 24), 512 * KIB);
+	assert_int_equal(
+	    mux_pace_window(&p, 1360 * KIB, 2048 * KIB, 1 << 24), 2048 * KIB);
+	assert_int_equal(
+	    mux_pace_window(&p, 1366 * KIB, 2048 * KIB, 1 << 24), 4096 * KIB);
 	assert_int_equal(
 	    mux_pace_window(&p, 1 << 24, 1 << 24, 1 << 24), 1 << 24);
 	assert_int_equal(
@@ -88,6 +92,20 @@ test_window(void **state)
 	measure(&p, 1000 * MS, 80 * MS);
 	assert_int_equal(
 	    mux_pace_window(&p, 256 * KIB, 256 * KIB, 1 << 24), 256 * KIB);
+}
+
+/* Whoever has less than a part to take back can be stuck with a window less
+ * that part under way: it must count as used enough to grow. */
+static void
+test_parts_let_grow(void **state)
+{
+	struct mux_pace p = {0};
+
+	(void)state;
+	measure(&p, 0, 20 * MS);
+	for (size_t w = 256 * KIB; w < 1 << 24; w *= 2)
+		assert_true(
+		    mux_pace_window(&p, w - mux_pace_part(w), w, 1 << 24) > w);
 }
 
 static void
@@ -110,6 +128,7 @@ main(void)
 	    cmocka_unit_test(test_answer_unasked),
 	    cmocka_unit_test(test_best),
 	    cmocka_unit_test(test_window),
+	    cmocka_unit_test(test_parts_let_grow),
 	    cmocka_unit_test(test_guard),
 	};
 
