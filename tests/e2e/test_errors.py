@@ -183,7 +183,7 @@ def test_policy_refusal(world, echo_server):
     with pytest.raises(ConnectionError):
         with dial(port) as c:
             assert c.recv(1) != b""
-    connect.wait_line(rf"policy|not allowed|denied")
+    connect.wait_line(r"listener .*policy: user alice may not.*can allow it")
     listen.wait_line(rf"{echo_server.port}")
     assert echo_server.accepted == 0
 
@@ -218,6 +218,16 @@ def test_metadata_addresses_need_to_be_named(world):
         with dial(port) as c:
             assert c.recv(1) != b""
     connect.wait_line(r"169\.254\.169\.254")
+
+
+def test_destination_refused(world):
+    world.relay()
+    world.listen()
+    connect, port = world.tunnel(free_port())
+    with pytest.raises(ConnectionError):
+        with dial(port) as c:
+            assert c.recv(1) != b""
+    connect.wait_line(r"listener .*destination .*refused; does the service run")
 
 
 def test_destination_name_unknown(world):
