@@ -64,7 +64,8 @@ class Bench:
         if "node" in names:
             shutil.copy(HERE / "node_tunnel.js", self.work / "npm")
 
-    # --- subjects: lists of (name, argv, port that opens when it is ready)
+    # --- subjects: lists of (name, argv, what shows that it is ready: a port
+    # that opens, or a text in its log)
 
     def direct(self):
         return []
@@ -92,7 +93,7 @@ class Bench:
                            f"127.0.0.1:{MIDDLE}", "--state", state], MIDDLE),
                 ("listen", [program, "listen", "-q", "-x",
                             f"@{state}/listen.conn", "--ca", state / "ca.pem",
-                            "--users", users], 0),
+                            "--users", users], "listening on "),
                 ("connect", [program, "connect", "-q", "--mode", "sample", "-x",
                              f"@{state}/send.conn", "--ca", state / "ca.pem",
                              "--user", "bench", "--password-file", password,
@@ -183,6 +184,10 @@ class Bench:
                            if f[0] != "sl")
         self.look(opened, f"port {port} is open")
 
+    def await_text(self, part, text):
+        self.look(lambda: text in (self.work / "log" / part).read_text(),
+                  f"{part} says {text!r}")
+
     def await_echo(self, port):
         def echoed():
             try:
@@ -239,7 +244,9 @@ class Bench:
             for part, argv, opens in parts:
                 process = self.start(part, argv)
                 meters += ["-P", f"{part}={process.pid}"]
-                if opens:
+                if isinstance(opens, str):
+                    self.await_text(part, opens)
+                elif opens:
                     self.await_port(opens)
             self.await_echo(port)
             for mode in modes:
