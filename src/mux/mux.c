@@ -166,7 +166,10 @@ on_error(void *owner, const struct err *e)
 	struct mux *m = owner;
 
 	m->below_broken = true;
-	mux_doom(m, e->code, "%s", e->text);
+	if (m->end == NULL)
+		mux_doom(m, e->code, "%s", e->text);
+	if (m->end != NULL && m->end->code == e->code)
+		m->end->http_status = e->http_status;
 }
 
 static const struct stream_events below_events = {
