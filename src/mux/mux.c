@@ -139,16 +139,34 @@ on_data(void *owner, uint8_t *data, size_t len)
 	mux_input_take(owner, data, len);
 }
 
+static size_t
+count_unfinished(const struct mux *m)
+{
+	const struct list *at;
+	size_t n = 0;
+
+	LIST_EACH (at, &m->channels)
+		n += !is_finished(LIST_OF(at, struct mux_channel, link));
+	return n;
+}
+
+/* The other side may have closed right behind the last channel, whose owner
+ * here has yet to hear that all is said. */
 static void
 on_end(void *owner)
 {
 	struct mux *m = owner;
+	size_t n;
 
-	if (m->count == 0 && m->login != MUX_LOGIN_ASKED)
+	mux_channel_check_lasts(m);
+	if (m->closing)
+		return;
+	n = count_unfinished(m);
+	if (n == 0 && m->login != MUX_LOGIN_ASKED)
 		mux_doom(m, ERR_NONE, "%s", "");
 	else
 		mux_doom(m, ERR_RESET,
-		    "the connection ended with %zu channels open", m->count);
+		    "the connection ended with %zu channels open", n);
 }
 
 static void

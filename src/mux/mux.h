@@ -51,8 +51,9 @@ struct stream;
 
 /* A budget that several muxes share. It bounds two sums, each by itself: the
  * windows granted beyond their start (none grows any more), and the bytes held
- * for channels whose owners do not take them (the channel that would hold more
- * is reset, ERR_TOO_BIG). NULL in the options: 256 MiB for this mux alone. */
+ * both ways for channels whose owners or other sides do not take them (the
+ * channel that would hold more is reset, ERR_TOO_BIG). NULL in the options: 256
+ * MiB for this mux alone. */
 struct mux_budget *mux_budget_new(size_t bytes);
 struct mux_budget *mux_budget_ref(struct mux_budget *b);
 void mux_budget_unref(struct mux_budget *b);

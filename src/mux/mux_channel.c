@@ -66,8 +66,10 @@ set_busy(struct mux_channel *ch)
 static void
 drop_out(struct mux_channel *ch, size_t n)
 {
-	if (ch->mux)
+	if (ch->mux) {
 		ch->mux->queued -= n;
+		mux_budget_release(ch->mux->budget, n);
+	}
 	buf_consume(&ch->out, n);
 	set_busy(ch);
 }
@@ -499,7 +501,12 @@ fail_too_big(struct mux_channel *ch)
 static void
 queue_rest(struct mux_channel *ch, const uint8_t *data, size_t len)
 {
+	if (!mux_budget_hold(ch->mux->budget, len)) {
+		fail_too_big(ch);
+		return;
+	}
 	if (!buf_append(&ch->out, data, len)) {
+		mux_budget_release(ch->mux->budget, len);
 		fail_too_big(ch);
 		return;
 	}

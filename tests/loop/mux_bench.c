@@ -353,6 +353,7 @@ open_over(struct bench *b, struct stream *below_client,
 	o = (struct mux_options){
 	    .budget = b->budget, .user = user, .password = password};
 	b->server = mux_server(below_server, &o, &server_events, b);
+	o.budget = NULL;
 	b->client = mux_client(below_client, &o, &client_events, b);
 }
 

@@ -42,7 +42,7 @@ struct bench {
 	struct mux *server;
 	struct stream *below_client;
 	struct stream *below_server;
-	struct mux_budget *budget;
+	struct mux_budget *budget; /* the server's */
 	struct delay *delay;
 	struct recorder near[BENCH_CHANNELS];
 	struct recorder far[BENCH_CHANNELS];
