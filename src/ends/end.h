@@ -30,6 +30,7 @@ struct end_listener;
 struct err;
 struct loop;
 struct stream;
+struct udp;
 
 #define END_PATH_MAX 107 /* sun_path without its NUL */
 #define END_TEXT_MAX (HOST_MAX + 16)
@@ -116,10 +117,13 @@ struct end_dial_events {
 	void (*on_open)(void *owner, struct stream *s, const struct addr *a);
 	/* As connect_events.on_error: ERR_DENIED is the policy's word. */
 	void (*on_error)(void *owner, const struct err *err);
+	/* Instead of on_open for UDP ends: a socket connected to the allowed
+	 * address (stopped, no owner). NULL: UDP ends are refused. */
+	void (*on_udp)(void *owner, struct udp *u, const struct addr *a);
 };
 
 /* Resolves, asks the policy about each address, connects to what it allowed.
- * `options` may be NULL. UDP ends report ERR_USAGE. */
+ * `options` may be NULL. Without on_udp UDP ends report ERR_USAGE. */
 struct end_dial *end_dial_open(struct loop *l, const struct end *x,
     const struct end_dial_options *options,
     const struct end_dial_events *events, void *owner);

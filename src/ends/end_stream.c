@@ -195,6 +195,14 @@ on_open(void *owner, struct stream *s, const struct addr *a)
 }
 
 static void
+on_udp(void *owner, struct udp *u, const struct addr *a)
+{
+	struct end_dial *d = owner;
+
+	d->events->on_udp(d->owner, u, a);
+}
+
+static void
 on_error(void *owner, const struct err *err)
 {
 	struct end_dial *d = owner;
@@ -206,6 +214,7 @@ static const struct connect_events connect_events = {
     .allow = on_allow,
     .on_open = on_open,
     .on_error = on_error,
+    .on_udp = on_udp,
 };
 
 static void
@@ -232,7 +241,10 @@ dial_start(struct end_dial *d, uint64_t timeout_ms)
 {
 	struct addr unix_addr[END_BIND_MAX];
 
-	if (d->end.kind->has_datagrams)
+	if (d->end.kind->has_datagrams && d->events->on_udp)
+		d->connecting = connect_open_udp(
+		    d->loop, &d->end.at, timeout_ms, &connect_events, d);
+	else if (d->end.kind->has_datagrams)
 		err_set(&d->error, ERR_USAGE,
 		    "port %u/udp carries datagrams, not connections",
 		    d->end.at.port);

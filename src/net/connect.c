@@ -20,6 +20,7 @@
 
 #include "net/loop.h"
 #include "net/sock.h"
+#include "net/udp.h"
 #include "util/err.h"
 #include "util/list.h"
 #include "util/mem.h"
@@ -45,6 +46,7 @@ struct connecting {
 	size_t at;        /* the next candidate */
 	struct err error; /* of the last connect, else of the first denial */
 	char name[HOSTPORT_TEXT_MAX];
+	bool datagrams;
 	bool looking_up;
 	bool over;
 	bool closing;
@@ -105,16 +107,22 @@ static void
 succeed(struct connecting *c, int fd, const struct addr *a)
 {
 	struct addr reached = *a;
-	struct stream *s;
+	struct stream *s = NULL;
+	struct udp *u = NULL;
 
 	stop_all(c);
-	s = sock_open(c->loop, fd, &c->error);
-	if (s == NULL) {
+	if (c->datagrams)
+		u = udp_take(c->loop, fd, &c->error);
+	else
+		s = sock_open(c->loop, fd, &c->error);
+	if (u != NULL) {
+		c->events->on_udp(c->owner, u, &reached);
+	} else if (s != NULL) {
+		c->events->on_open(c->owner, s, &reached);
+	} else {
 		err_prefix(&c->error, "connect to %s", c->name);
 		c->events->on_error(c->owner, &c->error);
-		return;
 	}
-	c->events->on_open(c->owner, s, &reached);
 }
 
 static void
@@ -214,13 +222,17 @@ enum start { START_FAILED, START_WAITS, START_BUSY, START_DONE };
 static enum start
 start_attempt(struct connecting *c, const struct addr *a, int *fd)
 {
+	int type = c->datagrams ? SOCK_DGRAM : SOCK_STREAM;
 	int rc;
 
-	*fd = socket(
-	    a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	*fd = socket(a->sa.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return START_FAILED;
 	rc = connect(*fd, (const struct sockaddr *)&a->sa, a->len);
+	if (rc == 0 && c->datagrams && is_to_itself(*fd)) {
+		errno = ECONNREFUSED;
+		rc = -1;
+	}
 	if (rc == 0)
 		return START_DONE;
 	if ((errno == EINPROGRESS || errno == EINTR) &&
@@ -413,12 +425,9 @@ make(struct loop *l, uint64_t timeout_ms, const struct connect_events *events,
 
 /* Even the first attempt is made from the loop: the owner must not be asked
  * or told before the open has returned. */
-struct connecting *
-connect_open(struct loop *l, const struct hostport *target, uint64_t timeout_ms,
-    const struct connect_events *events, void *owner)
+static struct connecting *
+open_target(struct connecting *c, const struct hostport *target)
 {
-	struct connecting *c = make(l, timeout_ms, events, owner);
-
 	hostport_print(target, c->name);
 	if (addr_from_ip(&c->candidates[0], target->host, target->port)) {
 		addr_unmap(&c->candidates[0]);
@@ -427,6 +436,23 @@ connect_open(struct loop *l, const struct hostport *target, uint64_t timeout_ms,
 	if (c->count == 1 || !look_up(c, target))
 		timer_set(&c->next, 0);
 	return c;
+}
+
+struct connecting *
+connect_open(struct loop *l, const struct hostport *target, uint64_t timeout_ms,
+    const struct connect_events *events, void *owner)
+{
+	return open_target(make(l, timeout_ms, events, owner), target);
+}
+
+struct connecting *
+connect_open_udp(struct loop *l, const struct hostport *target,
+    uint64_t timeout_ms, const struct connect_events *events, void *owner)
+{
+	struct connecting *c = make(l, timeout_ms, events, owner);
+
+	c->datagrams = true;
+	return open_target(c, target);
 }
 
 struct connecting *

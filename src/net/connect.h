@@ -15,6 +15,7 @@ struct connecting;
 struct err;
 struct loop;
 struct stream;
+struct udp;
 
 struct connect_events {
 	/* Whether this resolved address may be connected to; asked right
@@ -29,6 +30,9 @@ struct connect_events {
 	 * ERR_UNREACHABLE (name unknown or no route), ERR_REFUSED,
 	 * ERR_TIMEOUT, ERR_DENIED, ERR_SYSTEM. Names the destination. */
 	void (*on_error)(void *owner, const struct err *err);
+	/* Instead of on_open for connect_open_udp: the owner gets a socket
+	 * connected to the address (stopped, no owner). */
+	void (*on_udp)(void *owner, struct udp *u, const struct addr *a);
 };
 
 /* Starts. target: a host name or IP and a port. timeout_ms covers the look-up
@@ -39,6 +43,12 @@ struct connecting *connect_open(struct loop *l, const struct hostport *target,
 /* The same for a numeric or unix address. */
 struct connecting *connect_open_addr(struct loop *l, const struct addr *a,
     uint64_t timeout_ms, const struct connect_events *events, void *owner);
+
+/* The same for datagrams. No packet is sent, so the first address that is
+ * allowed and has a route is taken: whether anybody is there shows later. */
+struct connecting *connect_open_udp(struct loop *l,
+    const struct hostport *target, uint64_t timeout_ms,
+    const struct connect_events *events, void *owner);
 
 /* Gives up, or acknowledges the end. Always due, once. */
 void connect_close(struct connecting *c);

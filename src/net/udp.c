@@ -72,7 +72,8 @@ tell(struct udp *u, int error)
 	char text[ADDR_TEXT_MAX];
 	struct err e;
 
-	if (u->events->on_error == NULL || is_transient(error))
+	if (u->events == NULL || u->events->on_error == NULL ||
+	    is_transient(error))
 		return;
 	addr_print(is_connected(u) ? &u->peer : &u->addr, text);
 	if (error == EMSGSIZE)
@@ -393,19 +394,26 @@ do_bind(struct udp *u, const struct addr *a)
 	return bind(u->fd, (const struct sockaddr *)&a->sa, a->len) == 0;
 }
 
+static void
+set_buffers(const struct udp *u)
+{
+	int bytes = KERNEL_BYTES;
+
+	(void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(u->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
 /* errno tells why it failed. */
 static bool
 make_socket(struct udp *u, const struct addr *a, bool connected)
 {
-	int bytes = KERNEL_BYTES;
 	socklen_t len = sizeof(u->addr.sa);
 
 	u->fd = socket(
 	    a->sa.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (u->fd < 0)
 		return false;
-	(void)setsockopt(u->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	(void)setsockopt(u->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	set_buffers(u);
 	if (!connected) {
 		if (!do_bind(u, a))
 			return false;
@@ -475,6 +483,34 @@ udp_connect(struct loop *l, const struct addr *peer,
 		err_set_errno(e,
 		    error == EACCES || error == EPERM ? ERR_DENIED : ERR_SYSTEM,
 		    error, "cannot send to %s/udp", addr_print(peer, text));
+	return u;
+}
+
+struct udp *
+udp_take(struct loop *l, int fd, struct err *e)
+{
+	struct udp *u = mem_zalloc(sizeof(*u));
+	int error = 0, rc;
+
+	u->addr.len = u->peer.len = sizeof(u->peer.sa);
+	if (getsockname(fd, (struct sockaddr *)&u->addr.sa, &u->addr.len) !=
+	        0 ||
+	    getpeername(fd, (struct sockaddr *)&u->peer.sa, &u->peer.len) != 0)
+		error = errno;
+	else if ((rc = uv_poll_init_socket(loop_uv(l), &u->poll, fd)) != 0)
+		error = -rc;
+	if (error != 0) {
+		err_set_errno(
+		    e, ERR_SYSTEM, error, "cannot use a datagram socket");
+		(void)close(fd);
+		free(u);
+		return NULL;
+	}
+	u->loop = l;
+	u->fd = fd;
+	u->poll.data = u;
+	deferred_init(&u->later, l, on_later, u);
+	set_buffers(u);
 	return u;
 }
 

@@ -44,6 +44,10 @@ struct udp *udp_open(struct loop *l, const struct addr *a,
 struct udp *udp_connect(struct loop *l, const struct addr *peer,
     const struct udp_events *events, void *owner, struct err *e);
 
+/* Takes a connected descriptor (also on failure: then it is closed). The socket
+ * has no owner yet. */
+struct udp *udp_take(struct loop *l, int fd, struct err *e);
+
 /* The address really bound. */
 const struct addr *udp_addr(const struct udp *u);
 

@@ -106,7 +106,8 @@ on_error(void *owner, const struct err *err)
 	finish(c);
 }
 
-static const struct end_dial_events client_events = {on_open, on_error};
+static const struct end_dial_events client_events = {
+    .on_open = on_open, .on_error = on_error};
 
 static void
 on_data(void *owner, uint8_t *data, size_t len)

@@ -23,6 +23,7 @@
 #include "net/loop.h"
 #include "net/sock.h"
 #include "net/stream.h"
+#include "net/udp.h"
 #include "util/err.h"
 #include "util/mem.h"
 
@@ -461,6 +462,72 @@ test_close_inside(void **state)
 	place_close(&p);
 }
 
+/* --- where datagrams go --- */
+
+struct dial {
+	struct udp *u;
+	enum err_code code;
+};
+
+static void
+on_open(void *owner, struct stream *s, const struct addr *a)
+{
+	(void)owner, (void)s, (void)a;
+	fail_msg("a stream instead of datagrams");
+}
+
+static void
+on_udp(void *owner, struct udp *u, const struct addr *a)
+{
+	(void)a;
+	((struct dial *)owner)->u = u;
+}
+
+static void
+on_error(void *owner, const struct err *err)
+{
+	((struct dial *)owner)->code = err->code;
+}
+
+static const struct end_dial_events dial_events = {
+    .on_open = on_open,
+    .on_error = on_error,
+    .on_udp = on_udp,
+};
+
+/* The same rules as for connections, and a socket that answers the flow. */
+static void
+test_dial(void **state)
+{
+	static const struct end_dial_options trusted = {.is_trusted = true};
+	static const uint8_t hello[] = "hello";
+	struct place p;
+	struct end x;
+	struct dial good = {0}, denied = {0};
+	struct end_dial *dials[2];
+	struct err e;
+
+	(void)state;
+	place_open(&p, "127.0.0.1:1/udp", NULL);
+	assert_true(end_parse(&x, "127.0.0.1:1/udp", 0, &e));
+	x.at.port = addr_port(end_udp_addr(p.u, 0));
+	dials[0] = end_dial_open(p.loop, &x, &trusted, &dial_events, &good);
+	assert_true(end_parse(&x, "169.254.169.254:53/udp", 0, &e));
+	dials[1] = end_dial_open(p.loop, &x, NULL, &dial_events, &denied);
+	/* No packet, so nothing wakes the loop. */
+	while (good.u == NULL || denied.code == ERR_NONE)
+		loop_turn(p.loop, false);
+	assert_int_equal(denied.code, ERR_DENIED);
+	assert_null(denied.u);
+	assert_true(udp_send(good.u, NULL, hello, 5));
+	RUN_UNTIL(p.loop, p.flows[0].datagrams == 1);
+	assert_string_equal(p.flows[0].text, "hello");
+	end_dial_close(dials[0]);
+	end_dial_close(dials[1]);
+	udp_close(good.u);
+	place_close(&p);
+}
+
 /* --- SOCKS 5 --- */
 
 static void
@@ -533,6 +600,7 @@ main(void)
 	    cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_close_end),
 	    cmocka_unit_test(test_close_inside),
+	    cmocka_unit_test(test_dial),
 	    cmocka_unit_test(test_socks),
 	};
 

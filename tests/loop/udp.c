@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/connect.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "util/err.h"
@@ -340,6 +341,93 @@ test_close_inside(void **state)
 	assert_int_equal(client.errors, 0);
 }
 
+/* --- dialling --- */
+
+struct dial {
+	struct heard heard;
+	struct connecting *c;
+	unsigned asked;
+	bool denies;
+	bool failed;
+	struct err err;
+};
+
+static bool
+on_allow(void *owner, const struct addr *a, struct err *e)
+{
+	struct dial *d = owner;
+
+	(void)a;
+	d->asked++;
+	return !d->denies || err_set(e, ERR_DENIED, "not you");
+}
+
+static void
+on_open(void *owner, struct stream *s, const struct addr *a)
+{
+	(void)owner, (void)s, (void)a;
+	fail_msg("a stream instead of datagrams");
+}
+
+static void
+on_udp(void *owner, struct udp *u, const struct addr *a)
+{
+	struct dial *d = owner;
+
+	assert_true(addr_is_loopback(a));
+	d->heard.udp = u;
+}
+
+static void
+on_fail(void *owner, const struct err *err)
+{
+	struct dial *d = owner;
+
+	d->failed = true;
+	d->err = *err;
+}
+
+static const struct connect_events dial_events = {
+    .allow = on_allow,
+    .on_open = on_open,
+    .on_error = on_fail,
+    .on_udp = on_udp,
+};
+
+static void
+test_dial(void **state)
+{
+	struct loop *l = new_loop();
+	struct heard server;
+	struct dial d = {.asked = 0}, denied = {.denies = true};
+	struct hostport to = {.host = "127.0.0.1"};
+
+	(void)state;
+	bind_to(&server, l, "127.0.0.1");
+	server.echoes = true;
+	to.port = addr_port(udp_addr(server.udp));
+	d.c = connect_open_udp(l, &to, 5000, &dial_events, &d);
+	denied.c = connect_open_udp(l, &to, 5000, &dial_events, &denied);
+	assert_int_equal(d.asked + denied.asked, 0);
+	/* No packet, so nothing wakes the loop. */
+	while (d.heard.udp == NULL || !denied.failed)
+		loop_turn(l, false);
+	assert_int_equal(d.asked, 1);
+	assert_int_equal(denied.err.code, ERR_DENIED);
+	assert_null(denied.heard.udp);
+	/* Nobody owns it yet: trouble waits or is lost, and harms nothing. */
+	assert_true(udp_send(d.heard.udp, NULL, "early", 5));
+	udp_set_owner(d.heard.udp, &events, &d.heard);
+	udp_start(d.heard.udp);
+	RUN_UNTIL(l, d.heard.datagrams == 1);
+	assert_int_equal(d.heard.len, 5);
+	connect_close(d.c);
+	connect_close(denied.c);
+	udp_close(d.heard.udp);
+	udp_close(server.udp);
+	assert_true(loop_close(l));
+}
+
 int
 main(void)
 {
@@ -351,6 +439,7 @@ main(void)
 	    cmocka_unit_test(test_in_use),
 	    cmocka_unit_test(test_stop),
 	    cmocka_unit_test(test_close_inside),
+	    cmocka_unit_test(test_dial),
 	};
 
 	alarm(60);
