@@ -41,7 +41,7 @@ number_from(const char *name, uint64_t otherwise)
 static void
 test_model(void **state)
 {
-	uint64_t count = number_from("HYCO_MODEL_SCHEDULES", 50000);
+	uint64_t count = number_from("HYCO_MODEL_SCHEDULES", 30000);
 	uint64_t seed = number_from("HYCO_MODEL_SEED", 1);
 	struct session_model_counts n = {0};
 
