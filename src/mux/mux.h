@@ -29,7 +29,6 @@ struct err;
 struct mux;
 struct mux_budget;
 struct mux_request;
-struct stream;
 
 /* A frame with its header fills a TLS record. */
 #define MUX_FRAME 16375
