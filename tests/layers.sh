@@ -63,6 +63,7 @@ door 'nats' '^relay/cluster\.c$'
 door 'editline/|histedit' '^cli/console\.c$'
 door 'crypt\.h' '^ends/'
 door 'systemd/' '^cli/'
+door 'seccomp\.h|linux/landlock\.h' '^cli/sandbox\.c$'
 
 # Every file says its licence in its first lines.
 while IFS= read -r file; do

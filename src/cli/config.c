@@ -393,6 +393,7 @@ struct config_relay_memory {
 	struct yaml_relay *yaml;
 	void **blocks;
 	size_t n_blocks;
+	const char **key_files;
 };
 
 /* Zeroed memory that lives as long as the configuration. */
@@ -409,6 +410,17 @@ struct maker {
 	const char *path;
 	bool has_secrets; /* a key stands in the file itself */
 };
+
+static void
+keep_key_file(struct config_relay *c, char *file)
+{
+	struct config_relay_memory *m = c->memory;
+
+	m->key_files = mem_grow(
+	    m->key_files, (c->n_key_files + 1) * sizeof *m->key_files);
+	m->key_files[c->n_key_files++] = keep(m, file);
+	c->key_files = m->key_files;
+}
 
 static bool
 make_rules(struct maker *k, const struct yaml_rule *from, size_t n,
@@ -432,7 +444,7 @@ make_rules(struct maker *k, const struct yaml_rule *from, size_t n,
 			char *file = beside(k->path, y->key_file);
 			char *key = secret_read_line(file, e);
 
-			free(file);
+			keep_key_file(k->c, file);
 			if (!key)
 				return false;
 			rules[i].key = keep(m, key);
@@ -532,6 +544,7 @@ config_relay_fini(struct config_relay *c)
 	for (size_t i = 0; i < m->n_blocks; i++)
 		free(m->blocks[i]);
 	free(m->blocks);
+	free(m->key_files);
 	unload(&relay_schema, m->yaml);
 	free(m);
 	*c = (struct config_relay){0};

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cli/console_line.h"
+#include "cli/sandbox.h"
 #include "cli/suggest.h"
 #include "ends/end.h"
 #include "tunnel/client.h"
@@ -62,8 +63,11 @@ console_command_open_tunnel(
 	struct client_tunnel_info info;
 	const unsigned id = client_tunnel_open(client, spec, e);
 
-	if (id == 0)
+	if (id == 0) {
+		if (e && spec->local.kind->has_path)
+			sandbox_explain(e, spec->local.path);
 		return false;
+	}
 	client_tunnel_info(client, id, &info);
 	fflush(stdout);
 	fprintf(

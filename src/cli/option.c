@@ -226,6 +226,12 @@ const struct option option_table[OPTION_COUNT] = {
         .argument = "FILE",
         .help = "end the hyco process of this pid file, wait until it is "
                 "gone, and do nothing else"},
+    [OPTION_NO_SANDBOX] = {.name = "no-sandbox",
+        .type = OPTION_TYPE_FLAG,
+        .is_in_file = true,
+        .commands = RELAY | ENDS,
+        .help = "keep all files and system calls open (for debuggers, or "
+                "where the sandbox is in the way)"},
     [OPTION_VERBOSE] = {.name = "verbose",
         .letter = 'v',
         .type = OPTION_TYPE_COUNT,

@@ -22,9 +22,10 @@
 #include "util/text.h"
 
 #define KILL_WAIT_MS 10000
+#define COMM_MAX 15 /* the kernel cuts the name of a process */
 
-static char *
-full_name(const char *name)
+char *
+pidfile_path(const char *name)
 {
 	const size_t n = strlen(name);
 
@@ -50,6 +51,25 @@ read_pid(const char *path, long *pid, struct err *e)
 	return true;
 }
 
+/* The name by which a process was started, cut at 15 bytes: all that is told
+ * of a process in its sandbox to others than root. */
+static void
+name_of(long pid, char out[256])
+{
+	char path[64];
+	FILE *f;
+
+	out[0] = '\0';
+	snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (!fgets(out, 256, f))
+		out[0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	fclose(f);
+}
+
 /* The name of the program file a process runs; "" when it cannot be told. */
 static void
 program_of(long pid, char out[256])
@@ -62,6 +82,10 @@ program_of(long pid, char out[256])
 
 	snprintf(link, sizeof link, "/proc/%ld/exe", pid);
 	n = readlink(link, path, sizeof path - 1);
+	if (n < 0 && (errno == EACCES || errno == EPERM)) {
+		name_of(pid, out);
+		return;
+	}
 	path[n > 0 ? n : 0] = '\0';
 	/* An upgraded program's file is gone, but it is still ours. */
 	deleted = strstr(path, " (deleted)");
@@ -79,14 +103,14 @@ is_hyco(long pid)
 
 	program_of(pid, theirs);
 	program_of((long)getpid(), ours);
-	return theirs[0] &&
-	       (strcmp(theirs, ours) == 0 || strcmp(theirs, "hyco") == 0);
+	return theirs[0] && (strncmp(theirs, ours, COMM_MAX) == 0 ||
+	                        strcmp(theirs, "hyco") == 0);
 }
 
 bool
 pidfile_write(const char *name, struct err *e)
 {
-	char *path = full_name(name);
+	char *path = pidfile_path(name);
 	struct err ignored;
 	long pid = 0;
 	bool ok;
@@ -110,7 +134,7 @@ pidfile_write(const char *name, struct err *e)
 void
 pidfile_remove(const char *name)
 {
-	char *path = full_name(name);
+	char *path = pidfile_path(name);
 	long pid = 0;
 
 	if (read_pid(path, &pid, NULL) && pid == (long)getpid())
@@ -176,7 +200,7 @@ kill_pid(const char *path, long pid, struct err *e)
 bool
 pidfile_kill(const char *name, long *pid, struct err *e)
 {
-	char *path = full_name(name);
+	char *path = pidfile_path(name);
 	const bool ok = read_pid(path, pid, e) && kill_pid(path, *pid, e);
 
 	free(path);

@@ -9,6 +9,9 @@
 
 struct err;
 
+/* The file's full name; free(). */
+char *pidfile_path(const char *name);
+
 /* Writes our process id. ERR_USAGE when a living hyco has the file; a stale
  * file is replaced. */
 bool pidfile_write(const char *name, struct err *e);
