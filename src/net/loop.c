@@ -578,10 +578,21 @@ loop_run(struct loop *l)
 	uv_run(&l->uv, UV_RUN_DEFAULT);
 }
 
+/* libuv runs timers that are due and then still waits for events: a caller that
+ * looks for what those timers did would sleep over it. */
+static bool
+is_timer_due(struct loop *l)
+{
+	uv_update_time(&l->uv);
+	return l->heap_len > 0 && l->heap[1]->due_ms <= uv_now(&l->uv);
+}
+
 bool
 loop_turn(struct loop *l, bool wait)
 {
-	return uv_run(&l->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
+	bool may_wait = wait && !is_timer_due(l);
+
+	return uv_run(&l->uv, may_wait ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
 }
 
 void

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -51,6 +52,30 @@ static void
 on_word(void *owner)
 {
 	tell(owner);
+}
+
+/* A timer that is due when a turn begins is the turn's event: the turn does
+ * not sleep on for another one, which would be the hour-long timer here. */
+static void
+test_turn_does_not_sleep_over_a_due_timer(void **state)
+{
+	struct loop *l = begin();
+	struct timer soon;
+	struct timer late;
+
+	(void)state;
+	timer_init(&soon, l, on_word, word("s"));
+	timer_init(&late, l, on_word, word("l"));
+	timer_set(&soon, 1);
+	timer_set(&late, 3600 * 1000);
+	while (poll(NULL, 0, 2) != 0)
+		;
+	alarm(60);
+	loop_turn(l, true);
+	alarm(0);
+	assert_string_equal(story, "s");
+	timer_clear(&late);
+	finish(l);
 }
 
 static void
@@ -586,6 +611,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_empty_loop_returns),
+	    cmocka_unit_test(test_turn_does_not_sleep_over_a_due_timer),
 	    cmocka_unit_test(test_timers_fire_in_order),
 	    cmocka_unit_test(test_many_timers),
 	    cmocka_unit_test(test_timer_of_no_delay_lets_others_run),
