@@ -3,6 +3,8 @@
 stall or drip before they are known, heads and frames are too long. Service goes
 on for everybody else."""
 
+import base64
+import os
 import re
 import resource
 import signal
@@ -201,3 +203,95 @@ def test_malformed_and_oversized_heads(world, head):
     assert not answer or re.match(rb"HTTP/1\.1 [45]\d\d ", answer), answer
     assert relay.process.poll() is None
     world.listen(anonymous=True)
+
+
+def upgrade(world, target, conn, *fields):
+    """A WebSocket made by hand: the connection and the answer's first line."""
+    token = subprocess.run([world.hyco, "token", "-x", f"@{world.state / conn}"],
+                           capture_output=True, text=True, check=True).stdout
+    connection = raw_tls(world)
+    connection.settimeout(PATIENCE)
+    connection.sendall("\r\n".join([
+        f"GET /$hc/demo?{target} HTTP/1.1", "Host: localhost",
+        "Upgrade: websocket", "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        f"ServiceBusAuthorization: {token.strip()}", *fields, "", ""]).encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        data = connection.recv(1)
+        if not data:
+            break
+        answer += data
+    return connection, answer.split(b"\r\n")[0].decode()
+
+
+RUBBISH = [
+    os.urandom(4000),
+    b"\x81\xff" + b"\xff" * 8 + b"mask",  # 2^64 - 1 bytes of text
+    b"\x81\xfe\xff\xffmask" * 100,
+    b"\x88\x81maskx",  # a Close of one byte
+    b"\x89\xfe\x01\x00mask" + b"x" * 256,  # a Ping of 256 bytes
+    b"\x80\x81maskx",  # the end of no message
+    b"\xf2\x81maskx",  # bits nobody agreed on
+    b"\x82\x05hello",  # no mask
+]
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=range(len(RUBBISH)))
+def test_rubbish_for_frames(world, echo_server, rubbish):
+    """On a control channel and on a joined connection: whoever sends it is
+    ended, nobody else is."""
+    world.relay()
+    world.listen()
+    _, port = world.tunnel(echo_server.port)
+    login = base64.b64encode(f"alice:{world.PASSWORD}".encode()).decode()
+    with dial(port) as other:
+        other.sendall(b"1")
+        assert other.recv(1) == b"1"
+        control, status = upgrade(world, "sb-hc-action=listen", "listen.conn")
+        assert " 101 " in status
+        control.sendall(rubbish)
+        control.close()
+        sender, status = upgrade(
+            world, f"sb-hc-action=connect&port={echo_server.port}", "send.conn",
+            f"Authorization: Basic {login}")
+        assert " 101 " in status
+        sender.sendall(rubbish)
+        sender.close()
+        wait_until(lambda: echoes(port), "the tunnel takes connections")
+        other.sendall(b"2")
+        assert other.recv(1) == b"2"
+
+
+ASKS = [
+    ("port=0", True, 400), ("port=65536", True, 400), ("port=/tmp/s", True, 400),
+    ("port=80&port=81", True, 400), ("host=x", True, 400),
+    ("port=80&host=" + "a" * 300, True, 400),
+    ("port=80&host=/var/run/s", True, 400), ("port=80&host=%00", True, 400),
+    ("port=80", None, 403), ("port=80", "Bearer x", 400),
+    ("port=80", "Basic !!!!", 400), ("port=80", "Basic YWxpY2U=", 400),
+    ("port=80", "Basic " + base64.b64encode(
+        b"__proto__:[object Object]").decode(), 403),
+    ("port=80", "Basic " + base64.b64encode(b"alice:x\0y").decode(), 400),
+    ("port=80", "Basic " + base64.b64encode(b"alice:" + b"x" * 5000).decode(),
+     400),
+]
+
+
+def test_rubbish_for_asks(world):
+    """What a sender may write into query and Authorization is refused in
+    words, and the password is always asked for."""
+    world.relay()
+    listen = world.listen()
+    right = "Basic " + base64.b64encode(
+        f"alice:{world.PASSWORD}".encode()).decode()
+    for query, field, wanted in ASKS:
+        field = right if field is True else field
+        connection, status = upgrade(
+            world, f"sb-hc-action=connect&{query}", "send.conn",
+            *([f"Authorization: {field}"] if field else []))
+        connection.close()
+        assert re.match(rf"HTTP/1\.1 {wanted} (request: |user or password )",
+                        status), (query, field, status)
+    assert listen.process.poll() is None
