@@ -3,11 +3,14 @@
 choice, and small TCP servers to tunnel to. Tests wait on conditions (a line in
 a log, a byte on a socket), never on sleeps."""
 
+import atexit
+import functools
 import os
 import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -31,6 +34,13 @@ def wait_until(condition, what, seconds=PATIENCE):
         pause.wait(0.01)
 
 
+@functools.cache
+def state_home():
+    folder = tempfile.mkdtemp(prefix="hyco-state-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 class Process:
     """A program under test; its lines are kept as they come."""
 
@@ -44,6 +54,8 @@ class Process:
         for variable in list(full):
             if variable.startswith("HYCO_") or variable.lower().endswith("_proxy"):
                 del full[variable]
+        # What hyco remembers is this run's own.
+        full["XDG_STATE_HOME"] = state_home()
         full.update(env or {})
         self.process = subprocess.Popen(
             self.argv, stdin=stdin, stdout=subprocess.PIPE,
@@ -199,6 +211,7 @@ class World:
         self.password_file.chmod(0o600)
         self.relay_process = None
         self.port = 0
+        self.mode = "sample"  # of senders that name none
 
     @property
     def ca(self):
@@ -241,6 +254,8 @@ class World:
     def connect_argv(self, *more, user=USER):
         argv = [self.hyco, "connect", "-x", f"@{self.state / 'send.conn'}",
                 "--ca", self.ca]
+        if self.mode and "--mode" not in more:
+            argv += ["--mode", self.mode]
         if user:
             argv += ["--user", user, "--password-file", self.password_file]
         return argv + list(more)

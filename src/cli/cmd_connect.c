@@ -26,9 +26,12 @@
 #include "cli/secret.h"
 #include "cli/state.h"
 #include "ends/end.h"
+#include "hc/hc_target.h"
 #include "net/dial.h"
 #include "net/loop.h"
+#include "net/tls_identity.h"
 #include "tunnel/client.h"
+#include "tunnel/way_hyco_trust.h"
 #include "util/mem.h"
 
 #define LOGIN_TRIES 3
@@ -46,7 +49,8 @@ struct connect_command {
 	struct batch *batch;
 	struct console_command_state commands;
 	struct timer wait;
-	char *folder; /* our state; NULL: none can be kept */
+	char *folder;     /* our state; NULL: none can be kept */
+	char *known_file; /* listeners; NULL as well */
 
 	bool has_user;
 	bool has_password;
@@ -287,16 +291,48 @@ mode_of(const struct option_set *s)
 	return mode;
 }
 
+/* Who the listener has to be. */
+static bool
+check_trust(const struct option_set *s, struct err *e)
+{
+	const char *pin = option_get(s, OPTION_PIN);
+	const bool has_proof = pin || option_get(s, OPTION_E2E_CA);
+
+	if (pin && !tls_identity_is_name(pin))
+		return err_set(e, ERR_USAGE,
+		    "--pin: an identity is sha256: and 43 letters, as the "
+		    "listener logs it at its start");
+	if (has_proof && option_get_count(s, OPTION_NO_E2E) > 0)
+		return err_set(e, ERR_USAGE,
+		    "--no-e2e leaves no proof of who the listener is, so it "
+		    "does not go with --pin or --e2e-ca");
+	if (has_proof && mode_of(s) == CLIENT_SAMPLE)
+		return err_set(e, ERR_USAGE,
+		    "listeners cannot prove who they are in the sample way, "
+		    "so it does not go with --pin or --e2e-ca");
+	return true;
+}
+
 static bool
 set_login(
     struct connect_command *c, const struct hc_target *target, struct err *e)
 {
+	const struct option_set *s = c->options;
 	const bool is_named = c->user[0] != '\0';
+	const struct way_trust trust = {.pin = option_get(s, OPTION_PIN),
+	    .ca_file = option_get(s, OPTION_E2E_CA),
+	    .known_file = c->known_file,
+	    .accept_new = option_get_count(s, OPTION_ACCEPT_NEW) > 0};
 	const struct client_options o = {.dialer = c->dialer,
 	    .target = target,
 	    .user = is_named ? c->user : NULL,
 	    .password = is_named ? c->password : NULL,
-	    .mode = mode_of(c->options)};
+	    .mode = mode_of(s),
+	    .trust = &trust,
+	    .no_e2e = option_get_count(s, OPTION_NO_E2E) > 0,
+	    .carriers = (unsigned)option_get_number(s, OPTION_CARRIERS, 1),
+	    .window_s = (uint16_t)option_get_number(s, OPTION_RESUME_WINDOW, 0),
+	    .memory = (size_t)option_get_number(s, OPTION_MEMORY, 0) << 20};
 	bool ok = true;
 
 	if (c->client)
@@ -332,14 +368,49 @@ take_login_error(const struct connect_command *c, struct err *e)
 	e->http_status = 403;
 }
 
+/* The question about a listener that nobody knows. */
+static bool
+ask_identity(struct connect_command *c, const struct hc_target *target)
+{
+	const char *name = client_unknown_identity(c->client);
+	char place[HC_TARGET_TEXT_MAX];
+	char answer[16];
+	int number = 0;
+	struct err e;
+
+	if (!name || !c->known_file || !prompt_is_possible())
+		return false;
+	fprintf(stderr,
+	    "The listener of %s is not known yet.\nIts identity is %s.\n"
+	    "Compare it with what the listener logs at its start.\n",
+	    hc_target_print(target, place), name);
+	if (!prompt_line("Trust it from now on? (yes/no) ", false, answer,
+	        sizeof answer, &number, &e))
+		return false;
+	if (strcmp(answer, "yes") != 0)
+		return false;
+	if (client_accept_identity(c->client, &c->login_error))
+		return true;
+	return false;
+}
+
+/* One login, and once more when a person says who the listener is. */
+static void
+try_login(struct connect_command *c, const struct hc_target *target)
+{
+	do {
+		client_login(c->client, on_login, c);
+		loop_run(c->loop);
+	} while (!c->logged_in && !c->is_ending && ask_identity(c, target));
+}
+
 static bool
 log_in(struct connect_command *c, const struct hc_target *target, struct err *e)
 {
 	for (int i = 0; i < LOGIN_TRIES; i++) {
 		if (!ask_login(c, e) || !set_login(c, target, e))
 			return false;
-		client_login(c->client, on_login, c);
-		loop_run(c->loop);
+		try_login(c, target);
 		if (c->logged_in || c->is_ending)
 			break;
 		take_login_error(c, e);
@@ -550,21 +621,30 @@ allow_sockets(const struct option_set *s, struct sandbox *b)
 	sandbox_allow(b, SANDBOX_SOCKETS, getenv("XDG_RUNTIME_DIR"));
 }
 
+/* Where history and known listeners are. */
+static void
+open_folder(struct connect_command *c)
+{
+	struct err reason;
+
+	if (!is_console_wanted(c) && mode_of(c->options) == CLIENT_SAMPLE)
+		return;
+	c->folder = state_open(NULL, &reason);
+	if (c->folder)
+		c->known_file = mem_printf("%s/known_listeners", c->folder);
+	else
+		log_info("nothing can be remembered: no history, no listeners",
+		    "reason=%s", reason.text);
+}
+
 static void
 close_sandbox(struct connect_command *c)
 {
 	const struct option_set *s = c->options;
-	struct sandbox *b;
-	struct err reason;
+	struct sandbox *b = sandbox_new(s);
 
-	if (is_console_wanted(c)) {
-		c->folder = state_open(NULL, &reason);
-		if (!c->folder)
-			log_info(
-			    "no history is kept", "reason=%s", reason.text);
-	}
-	b = sandbox_new(s);
 	sandbox_allow(b, SANDBOX_WRITE, c->folder);
+	sandbox_allow_again(b, option_get(s, OPTION_E2E_CA));
 	sandbox_allow(b, SANDBOX_READ, option_get(s, OPTION_BATCH));
 	allow_sockets(s, b);
 	sandbox_allow_network(b);
@@ -576,8 +656,10 @@ static bool
 serve(struct connect_command *c, const struct hc_target *target, struct err *e)
 {
 	if (!check_terminal(c->options, e) || !check_tunnels(c->options, e) ||
-	    !read_login(c, e) || !on_signals(c, e))
+	    !check_trust(c->options, e) || !read_login(c, e) ||
+	    !on_signals(c, e))
 		return false;
+	open_folder(c);
 	c->dialer = command_line_dialer(c->options, c->loop, e);
 	if (!c->dialer)
 		return false;
@@ -617,6 +699,7 @@ cmd_connect(const struct option_set *s)
 	if (c.client)
 		end(&c, ERR_EXIT_DONE);
 	free(c.folder);
+	free(c.known_file);
 	if (c.dialer)
 		dialer_close(c.dialer);
 	if (!loop_close(c.loop))

@@ -6,6 +6,7 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include "cli/cmd.h"
@@ -13,10 +14,13 @@
 #include "cli/notify.h"
 #include "cli/option.h"
 #include "cli/sandbox.h"
+#include "cli/state.h"
 #include "ends/policy.h"
 #include "ends/users.h"
 #include "net/dial.h"
 #include "net/loop.h"
+#include "net/tls.h"
+#include "net/tls_identity.h"
 #include "tunnel/agent.h"
 #include "util/err.h"
 
@@ -29,6 +33,7 @@ struct listen_command {
 	const struct option_set *options;
 	struct loop *loop;
 	struct dialer *dialer;
+	struct tls_context *identity; /* NULL: none */
 	struct agent *agent;
 	int status;
 	bool was_online;
@@ -211,6 +216,35 @@ count_connections(void)
 	return (size_t)(files.rlim_cur - DESCRIPTORS_OWN) / 2;
 }
 
+/* Who we are to senders. Without a folder of ours only the sample way can be
+ * served, unless one was named. */
+static bool
+open_identity(struct listen_command *c, struct err *e)
+{
+	const struct option_set *s = c->options;
+	const char *given = option_get(s, OPTION_IDENTITY);
+	char name[TLS_IDENTITY_NAME_SIZE];
+	bool is_made = false;
+	char *folder;
+
+	if (option_get_count(s, OPTION_NO_E2E) > 0)
+		return true;
+	folder = state_open(given, e);
+	if (folder)
+		c->identity = tls_identity_open(folder, &is_made, e);
+	free(folder);
+	if (!c->identity && given)
+		return err_prefix(e, "--identity");
+	if (c->identity)
+		log_info(is_made ? "identity made" : "identity", "name=%s",
+		    tls_identity_name(c->identity, name));
+	else
+		log_warn("no identity can be kept, so senders are served in "
+		         "the sample way only; give --identity DIR",
+		    "reason=%s", e->text);
+	return true;
+}
+
 static bool
 open_agent(
     struct listen_command *c, const struct hc_target *target, struct err *e)
@@ -220,8 +254,14 @@ open_agent(
 	    .dialer = c->dialer,
 	    .target = target,
 	    .allow_anonymous = option_get_count(s, OPTION_ALLOW_ANONYMOUS) > 0,
-	    .default_target = option_get(s, OPTION_DEFAULT_TARGET)};
+	    .default_target = option_get(s, OPTION_DEFAULT_TARGET),
+	    .no_e2e = option_get_count(s, OPTION_NO_E2E) > 0,
+	    .window_s = (uint16_t)option_get_number(s, OPTION_RESUME_WINDOW, 0),
+	    .memory = (size_t)option_get_number(s, OPTION_MEMORY, 0) << 20};
 
+	if (!open_identity(c, e))
+		return false;
+	o.identity = c->identity;
 	if (!load_rules(s, &o.users, &o.policy, e))
 		return false;
 	tell_rules(s, o.users);
@@ -278,6 +318,8 @@ cmd_listen(const struct option_set *s)
 		loop_run(c.loop);
 	else
 		c.status = command_line_fail(s, &e);
+	if (c.identity)
+		tls_context_unref(c.identity);
 	if (c.dialer)
 		dialer_close(c.dialer);
 	if (!loop_close(c.loop))

@@ -284,6 +284,38 @@ answer(struct console_command_state *s, const char *line, size_t n,
 
 /* --- status, log, wait, help, exit --- */
 
+static void
+print_sessions(const struct client_sessions *x)
+{
+	char queued[32];
+	char in[32];
+	char out[32];
+
+	text_print_bytes(x->queued, queued, sizeof queued);
+	text_print_bytes(x->bytes_in, in, sizeof in);
+	text_print_bytes(x->bytes_out, out, sizeof out);
+	if (x->open == 0)
+		printf("sessions     none open\n");
+	else if (x->carriers < x->open)
+		printf("sessions     %zu open, %zu without a carrier; %llu "
+		       "resumes\n",
+		    x->open, x->open - x->carriers,
+		    (unsigned long long)x->resumes);
+	else
+		printf("sessions     %zu open, carrier up; %llu resumes\n",
+		    x->open, (unsigned long long)x->resumes);
+	if (x->open > 0 && x->rtt_us > 0)
+		printf("round trip   %u.%u ms\n", x->rtt_us / 1000,
+		    x->rtt_us / 100 % 10);
+	if (x->open > 0)
+		printf(
+		    "carried      %s out, %s in, %s queued\n", out, in, queued);
+	if (!x->is_encrypted)
+		printf("listener     not encrypted from end to end\n");
+	else if (x->identity[0])
+		printf("listener     %s\n", x->identity);
+}
+
 static enum console_command_result
 run_status(
     struct console_command_state *s, char **words, size_t n, struct err *e)
@@ -304,6 +336,8 @@ run_status(
 	printf("user         %s\n", st.user ? st.user : "(anonymous)");
 	printf("mode         %s (speaking %s)\n", client_mode_name(st.mode),
 	    st.way);
+	if (st.has_sessions)
+		print_sessions(&st.sessions);
 	printf("tunnels      %zu open\n", st.tunnels);
 	printf("connections  %zu live, %zu connecting, %zu waiting; %llu "
 	       "opened, %llu failed\n",

@@ -541,9 +541,9 @@ keep_out(struct guest *g)
 {
 	stop_check(g);
 	g->host->o.counts->refused++;
-	log_info("login refused",
-	    "session=%llu user=%s from=%s reason=user or password wrong",
-	    (unsigned long long)g->id, user_of(g), g->source);
+	log_info("login refused", "session=%llu user=%s from=%s reason=%s",
+	    (unsigned long long)g->id, user_of(g), g->source,
+	    "user or password wrong");
 	free(g->user);
 	g->user = NULL;
 	await(g, on_login_due, rest_ms(g));

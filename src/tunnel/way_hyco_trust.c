@@ -46,7 +46,7 @@ judge_pin(const struct way_trust *t, const char *place, const char *name,
 {
 	if (strcmp(t->pin, name) == 0)
 		return WAY_TRUST_YES;
-	err_set(e, ERR_TLS,
+	err_set(e, ERR_DENIED,
 	    "the listener of %.200s shows the identity %s, not the one of "
 	    "--pin; somebody between may pose as it, or its identity was made "
 	    "anew",
@@ -65,7 +65,7 @@ judge_unknown(const struct way_trust *t, const char *place, const char *name,
 		    "path=%s identity=%s", place, name);
 		return WAY_TRUST_YES;
 	}
-	err_set(e, ERR_TLS,
+	err_set(e, ERR_DENIED,
 	    "the listener of %.200s is not known yet; its identity is %s. "
 	    "Compare it with what the listener logs at its start, then give "
 	    "--pin with it, or --accept-new to trust it from now on",
@@ -136,7 +136,7 @@ way_trust_may_fall_back(
 			break;
 		}
 	}
-	return err_set(e, ERR_TLS,
+	return err_set(e, ERR_DENIED,
 	    "the listener of %.200s does not speak the hyco way, so it cannot "
 	    "prove who it is, and its identity is known; somebody between may "
 	    "be in its place. To speak to it without such a proof give --mode "

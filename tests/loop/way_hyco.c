@@ -675,7 +675,7 @@ test_unknown_identity(void **state)
 	assert_null(client_unknown_identity(r.client));
 	assert_false(client_accept_identity(r.client, &e));
 	assert_false(room_login(&r));
-	assert_int_equal(r.login_err.code, ERR_TLS);
+	assert_int_equal(r.login_err.code, ERR_DENIED);
 	assert_non_null(strstr(r.login_err.text, "not known yet"));
 	assert_non_null(strstr(r.login_err.text, "--accept-new"));
 	assert_non_null(client_unknown_identity(r.client));
