@@ -445,9 +445,11 @@ op_close(struct stream *s, bool reset)
 	timer_clear(&x->ping);
 	timer_clear(&x->end);
 	deferred_clear(&x->drained);
-	/* After a Close of ours only the loss of the connection can still say
-	 * that it is a reset. */
-	if (reset && !x->is_below_broken && x->close_sent) {
+	/* After a Close of ours, and where words would wait behind bytes that
+	 * nobody takes, only the loss of the connection can say that it is a
+	 * reset. */
+	if (reset && !x->is_below_broken &&
+	    (x->close_sent || stream_queued(x->below) > 0)) {
 		stream_reset(x->below);
 	} else {
 		if (reset && !x->is_below_broken)
