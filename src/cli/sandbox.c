@@ -635,7 +635,7 @@ sandbox_explain(struct err *e, const char *path)
 	                     "--no-sandbox";
 	const size_t n = strlen(e->text);
 	const bool is_it = path ? e->code == ERR_DENIED && is_ours(path)
-	                        : strstr(e->text, strerror(EACCES)) != NULL;
+	                        : strcasestr(e->text, strerror(EACCES)) != NULL;
 
 	if (!is_closed || !is_it)
 		return;
