@@ -61,15 +61,16 @@ fail(struct hc_upgrade *u, struct err *err, const struct http1_head *head)
 	u->events->on_error(u->owner, err, head);
 }
 
+/* `what` did not come in time. */
 static void
-set_timeout(struct hc_upgrade *u, struct err *err)
+set_timeout(struct hc_upgrade *u, const char *what, struct err *err)
 {
 	char host[HOSTPORT_TEXT_MAX];
 	char duration[48];
 
 	text_print_duration(u->timeout_ms, duration, sizeof duration);
-	err_set(err, ERR_TIMEOUT, "relay %s: no answer within %s",
-	    hostport_print(&u->at, host), duration);
+	err_set(err, ERR_TIMEOUT, "relay %s: %s within %s",
+	    hostport_print(&u->at, host), what, duration);
 }
 
 static void
@@ -78,7 +79,7 @@ on_deadline(void *owner)
 	struct hc_upgrade *u = owner;
 	struct err err;
 
-	set_timeout(u, &err);
+	set_timeout(u, "no connection", &err);
 	dial_close(u->dial);
 	u->dial = NULL;
 	fail(u, &err, NULL);
@@ -101,7 +102,9 @@ on_client_error(void *owner, const struct err *err)
 	struct err told = *err;
 
 	if (!ws_client_head(u->client) && err->code == ERR_TIMEOUT)
-		set_timeout(u, &told);
+		set_timeout(u,
+		    "it was reached, but there was no answer to the request",
+		    &told);
 	else
 		err_prefix(&told, "relay %s", hostport_print(&u->at, host));
 	/* A parser's own verdict is no answer of the peer. */
