@@ -468,15 +468,16 @@ refuse_sockets(scmp_filter_ctx f, int *failed)
 			    (scmp_datum_t)family, failed);
 	}
 	note(seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-	         SCMP_A0(SCMP_CMP_GT, AF_NETLINK)),
+	         SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0)),
 	    failed);
 	note(seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
-	         SCMP_A0(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2(SCMP_CMP_NE, 0)),
+	         SCMP_A0(SCMP_CMP_EQ, AF_NETLINK, 0),
+	         SCMP_A2(SCMP_CMP_NE, 0, 0)),
 	    failed);
 	for (int i = 1; i <= 2; i++)
 		note(
 		    seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket),
-		        2, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)known[i]),
+		        2, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)known[i], 0),
 		        SCMP_A1(SCMP_CMP_MASKED_EQ, type, SOCK_RAW)),
 		    failed);
 }
