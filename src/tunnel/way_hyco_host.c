@@ -79,6 +79,7 @@ struct guest {
 	char *user;     /* NULL: nameless, or not known yet */
 	char *password; /* secret; while the check is on */
 	bool is_in;     /* logged in */
+	bool is_parted; /* without a carrier */
 	bool is_ending; /* its end is on the way */
 	struct list visits;
 	size_t n_visits;
@@ -658,14 +659,15 @@ on_carrier(void *owner, bool up, const struct err *why)
 {
 	struct guest *g = owner;
 
-	if (up)
-		log_debug("carrier up", "session=%llu user=%s from=%s",
-		    (unsigned long long)g->id, user_of(g), g->source);
-	else if (!g->is_ending)
+	if (up && g->is_parted)
+		log_info("resumed", "session=%llu user=%s connections=%zu",
+		    (unsigned long long)g->id, user_of(g), g->n_visits);
+	else if (!up && !g->is_ending)
 		log_info("carrier lost",
 		    "session=%llu user=%s from=%s connections=%zu reason=%s",
 		    (unsigned long long)g->id, user_of(g), g->source,
 		    g->n_visits, why != NULL ? why->text : "-");
+	g->is_parted = !up;
 }
 
 static const struct session_events session_events = {.on_carrier = on_carrier};

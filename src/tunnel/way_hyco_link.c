@@ -110,6 +110,14 @@ miss_way(struct way_hyco_link *k, const char *why)
 	finish(k, &err, WAY_REFUSAL_WAY);
 }
 
+/* The relay waited for the listener in vain: what an original does that is not
+ * told a password. */
+static bool
+is_silence(const struct err *err)
+{
+	return err->http_status == 408 || err->http_status == 504;
+}
+
 /* Whose word it was: the relay's has a tracking id. */
 static bool
 is_from_listener(const struct err *err)
@@ -131,6 +139,10 @@ on_hc_error(void *owner, const struct err *given)
 		session_give_error(k->session, &err, err.code == ERR_AUTH);
 	} else if (is_from_listener(&err) && err.http_status != 503) {
 		miss_way(k, NULL);
+	} else if (is_silence(&err) &&
+	           (k->o.trust == NULL ||
+	               way_trust_may_fall_back(k->o.trust, k->o.place, NULL))) {
+		finish(k, &err, WAY_REFUSAL_WAY);
 	} else {
 		finish(k, &err,
 		    err.http_status == 0     ? WAY_REFUSAL_NONE

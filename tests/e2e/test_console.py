@@ -84,7 +84,7 @@ def terminal(world):
         env.update(TERM="xterm", HOME=str(world.folder),
                    XDG_STATE_HOME=str(world.folder / "state"))
         one = Terminal([world.hyco, "connect", "-x", f"@{world.state}/send.conn",
-                        "--ca", world.ca, *more], env)
+                        "--ca", world.ca, "--accept-new", *more], env)
         opened.append(one)
         return one
     yield start

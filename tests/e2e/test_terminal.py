@@ -136,7 +136,7 @@ def test_terminal_is_given_back(world):
     for end in ("exit\r", "\x04", signal.SIGTERM, signal.SIGHUP):
         t = Terminal(["/bin/sh", "-c", "stty -a; $0 \"$@\"; stty -a; read x",
                       world.hyco, "connect", "-x", f"@{world.state}/send.conn",
-                      "--ca", world.ca],
+                      "--ca", world.ca, "--accept-new"],
                      {"TERM": "xterm", "HOME": str(world.folder),
                       "PATH": "/usr/bin:/bin"})
         modes = r"speed[^$]*?-extproc"

@@ -115,6 +115,21 @@ def test_hyco_connect_through_server_js(world, echo_server):
         assert receive_exactly(c, len(data)) == data
 
 
+def test_hyco_connect_finds_the_way_by_itself(world, echo_server):
+    """Offered the hyco way, server.js answers as it can; the sender falls back
+    and says so once."""
+    world.relay()
+    sample_server(world)
+    world.password_file.write_text("simple\n")
+    world.mode = None
+    connect, port = world.tunnel(echo_server.port)
+    for _ in range(3):
+        with dial(port) as c:
+            c.sendall(b"hello")
+            assert receive_exactly(c, 5) == b"hello"
+    assert connect.text("err").count("does not speak the hyco way") == 1
+
+
 def test_hyco_connect_keeps_the_answer_after_a_local_fin(world, server):
     """server.js knows no half-close: the WebSocket stays open until the
     upstream ends, so a request that ends by FIN is still answered when the

@@ -596,6 +596,53 @@ test_window_passes(void **state)
 	room_close(&r);
 }
 
+/* Two listeners of one path: what comes to the wrong one is sent on until it
+ * meets its own. */
+static void
+test_two_listeners(void **state)
+{
+	struct client_options co;
+	struct agent_options o;
+	struct party *apps[2];
+	struct agent *first;
+	struct addr at;
+	struct room r;
+	struct err e;
+
+	(void)state;
+	room_open(&r);
+	room_open_hyco_agent(&r);
+	first = r.agent;
+	o = room_agent_options(&r);
+	o.users = users_parse(room_users, strlen(room_users), "users", &e);
+	o.identity = r.identity;
+	r.onlines = 0;
+	room_open_agent(&r, &o);
+	users_unref(o.users);
+	room_open_proxy(&r);
+	co = room_hyco_options(&r);
+	room_open_client(&r, &co);
+	assert_true(room_login(&r));
+	r.manner.echo = true;
+	room_open_tunnel(&r, r.port, &at);
+	for (size_t i = 0; i < 2; i++) {
+		apps[i] = party_connect(&r, &at);
+		party_send(apps[i], "x", 1);
+		RUN_UNTIL(r.loop, apps[i]->bytes == 1);
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		room_cut(&r);
+		RUN_UNTIL(r.loop, status_of(&r).sessions.resumes == i + 1);
+		party_send(apps[i % 2], "x", 1);
+		RUN_UNTIL(r.loop, apps[i % 2]->bytes == 2 + i / 2);
+	}
+	assert_int_equal(r.errors, 0);
+	for (size_t i = 0; i < 2; i++)
+		party_free(apps[i]);
+	agent_close(first);
+	room_close(&r);
+}
+
 static void
 test_several_sessions(void **state)
 {
@@ -915,6 +962,7 @@ main(void)
 	    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_connect_without_carrier),
 	    cmocka_unit_test(test_window_passes),
+	    cmocka_unit_test(test_two_listeners),
 	    cmocka_unit_test(test_several_sessions),
 	    cmocka_unit_test(test_drain),
 	    cmocka_unit_test(test_unknown_identity),
