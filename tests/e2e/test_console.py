@@ -183,6 +183,7 @@ def test_control_d_and_history(world, terminal):
     t.expect(r"localhost")
     t.type("\x1b[A\r")  # the same command again, from history
     t.expect(r"localhost")
+    t.expect(r"bytes .*\s+> ")  # the line editor has the terminal again
     t.type("\x04")
     assert t.end() == 0
     for folder, _, files in os.walk(world.folder / "state"):
