@@ -164,12 +164,11 @@ def test_wrong_password(world, echo_server):
     wrong = world.folder / "wrong"
     wrong.write_text("guess\n")
     wrong.chmod(0o600)
-    argv = [world.hyco, "connect", "-x", f"@{world.state}/send.conn", "--ca",
-            world.ca, *BATCH, "--password-file", wrong, "--user"]
+    argv = world.connect_argv(*BATCH, user=None)
     for user in ("alice", "nobody", "__proto__"):
-        run([*argv, user], AUTH, r"listener of localhost", r"--password-file")
-    anonymous = [a for a in argv if a not in ("--user", "--password-file", wrong)]
-    run(anonymous, AUTH, r"none was given", r"--user")
+        run([*argv, "--password-file", wrong, "--user", user], AUTH,
+            r"listener of localhost", r"--password-file")
+    run(argv, AUTH, r"user or password wrong", r"--user")
 
 
 def test_policy_refusal(world, echo_server):
