@@ -313,14 +313,17 @@ test_every_key(void **state)
 		const struct option *o = &option_table[id];
 		struct option_set s;
 		struct err e = {0};
+		const char *value;
 		char *text;
 
 		if (!o->is_in_file)
 			continue;
+		value = o->choices                      ? o->choices
+		        : o->type == OPTION_TYPE_NUMBER ? "16"
+		                                        : "true";
 		text = mem_printf(
 		    o->type == OPTION_TYPE_LIST ? "%s: [%.*s]\n" : "%s: %.*s\n",
-		    o->name, o->choices ? (int)strcspn(o->choices, "|") : 4,
-		    o->choices ? o->choices : "true");
+		    o->name, (int)strcspn(value, "|"), value);
 		for (int c = 0; c < OPTION_COMMAND_COUNT; c++) {
 			if (!option_is_for(id, (enum option_command)c) ||
 			    c == OPTION_COMMAND_RELAY)
