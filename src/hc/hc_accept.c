@@ -243,12 +243,6 @@ hc_accept_remote_port(const struct hc_accept *a)
 	return a->message.accept.remote_port;
 }
 
-const char *
-hc_accept_rendezvous(const struct hc_accept *a)
-{
-	return a->rendezvous;
-}
-
 bool
 hc_accept_has_protocol(const struct hc_accept *a, const char *protocol)
 {

@@ -46,9 +46,6 @@ struct hc_url_view hc_accept_raw_query(const struct hc_accept *a);
 const char *hc_accept_remote_address(const struct hc_accept *a);
 uint16_t hc_accept_remote_port(const struct hc_accept *a);
 
-/* Host and port of the rendezvous, for people. */
-const char *hc_accept_rendezvous(const struct hc_accept *a);
-
 /* Whether the sender offered this subprotocol. */
 bool hc_accept_has_protocol(const struct hc_accept *a, const char *protocol);
 

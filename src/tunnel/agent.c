@@ -422,14 +422,12 @@ on_joined(void *owner, struct ws *w)
 }
 
 static void
-on_join_error(void *owner, const struct err *given)
+on_join_error(void *owner, const struct err *err)
 {
 	struct conn *c = owner;
-	struct err err = *given;
 
 	c->agent->counts.refused++;
-	err_prefix(&err, "rendezvous");
-	log_refusal(c, 0, err.text);
+	log_refusal(c, 0, err->text);
 	drop(c);
 }
 
