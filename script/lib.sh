@@ -8,7 +8,7 @@ export ROOT BUILD
 
 # What a build needs, what the demo needs besides, what the tests need.
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libssl-dev
-	libcurl4-openssl-dev libjansson-dev libcyaml-dev libyaml-dev libcrypt-dev
+	libcurl4-openssl-dev libnghttp2-dev libjansson-dev libcyaml-dev libyaml-dev libcrypt-dev
 	libedit-dev libsystemd-dev libseccomp-dev)
 # shellcheck disable=SC2034 # used by the scripts that source this file
 DEMO_PACKAGES=(postgresql openssl)
