@@ -681,13 +681,14 @@ on_accept(void *owner, struct hc_accept *accept)
 	c->way = way_for_accept(accept, a->host != NULL);
 	if (a->counts.pending > a->o.pending_max)
 		refuse(c, 503, "listener busy: too many senders at once");
-	else if (a->counts.live + a->counts.pending > a->o.connections_max)
-		refuse(c, 503, "listener busy: too many connections");
 	else if (c->way == NULL)
 		refuse(
 		    c, 400, "request: this listener does not speak that way");
 	else if (c->way->is_hosted)
+		/* Sessions must find back also to a listener that is full. */
 		join(c);
+	else if (a->counts.live + a->counts.pending > a->o.connections_max)
+		refuse(c, 503, "listener busy: too many connections");
 	else if (!c->way->read(accept, &c->ask, &err))
 		refuse(c, err.http_status, err.text);
 	else
@@ -785,6 +786,7 @@ open_host(struct agent *a, const struct agent_options *o)
 	    .window_s = o->window_s,
 	    .memory = o->memory,
 	    .connect_ms = a->o.connect_ms,
+	    .login_ms = o->login_ms,
 	    .counts = &a->counts,
 	    .last_id = &a->last_id,
 	};

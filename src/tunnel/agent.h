@@ -50,6 +50,7 @@ struct agent_options {
 	uint16_t window_s;   /* a session without a carrier; 0: 120 */
 	size_t memory;       /* for windows of channels; 0: 256 MiB */
 	size_t sessions_max; /* 0: 1,000 */
+	uint64_t login_ms; /* from a session's start to its login; 0: 60,000 */
 
 	/* Network faults of the first attempt are tried again, as later ones
 	 * are; else they end in on_failed. */

@@ -17,14 +17,17 @@
 
 #include "ends/policy.h"
 #include "ends/users.h"
+#include "hc/hc_sender.h"
 #include "net/listen.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "net/tls_identity.h"
+#include "session/session.h"
 #include "tunnel/known_listeners.h"
 #include "tunnel_room.h"
 #include "util/log.h"
 #include "util/mem.h"
+#include "ws/ws.h"
 
 #define MUCH ((size_t)8 * 1024 * 1024)
 
@@ -702,6 +705,187 @@ test_drain(void **state)
 	room_close(&r);
 }
 
+/* --- senders that do not keep the rules --- */
+
+/* A session that is made by hand: it greets, and its stream is the test's. */
+struct rogue {
+	struct room *room;
+	struct hc_sender *hc;
+	struct session *session;
+	struct recorder recorder;
+};
+
+static void
+on_rogue_open(void *owner, struct ws *w)
+{
+	struct rogue *x = owner;
+
+	assert_true(hc_sender_has_protocol(x->hc));
+	hc_sender_close(x->hc);
+	x->hc = NULL;
+	session_give_carrier(x->session, ws_stream(w));
+}
+
+static void
+on_rogue_error(void *owner, const struct err *err)
+{
+	(void)owner;
+	fail_msg("%s", err->text);
+}
+
+static const struct hc_sender_events rogue_hc_events = {
+    .on_open = on_rogue_open,
+    .on_error = on_rogue_error,
+};
+
+static void
+on_rogue_want(void *owner, unsigned attempt, bool misdirected)
+{
+	const struct hc_sender_options o = {.protocol = "hyco.tunnel.v1"};
+	struct rogue *x = owner;
+
+	(void)attempt;
+	(void)misdirected;
+	x->hc = hc_sender_open(x->room->loop, x->room->dialer, &x->room->send,
+	    &o, &rogue_hc_events, x);
+}
+
+static void
+on_rogue_drop(void *owner)
+{
+	struct rogue *x = owner;
+
+	if (x->hc != NULL)
+		hc_sender_close(x->hc);
+	x->hc = NULL;
+}
+
+static const struct session_events rogue_events = {
+    .on_want_carrier = on_rogue_want,
+    .on_drop_want = on_rogue_drop,
+};
+
+static void
+rogue_open(struct rogue *x, struct room *r, uint8_t options)
+{
+	struct session_options o;
+
+	memset(x, 0, sizeof(*x));
+	memset(&o, 0, sizeof(o));
+	session_core_options_init(&o.core);
+	o.core.options = options;
+	x->room = r;
+	x->session = session_open(r->loop, &o, &rogue_events, x);
+	recorder_own(&x->recorder, session_stream(x->session));
+}
+
+static void
+rogue_close(struct rogue *x)
+{
+	on_rogue_drop(x);
+	recorder_close(&x->recorder);
+}
+
+/* The agent, with limits of the test's. */
+static void
+open_strict(struct room *r, struct agent_options *o)
+{
+	struct client_options co;
+	struct err e;
+
+	room_open(r);
+	room_open_identity(r);
+	o->dialer = r->dialer;
+	o->target = &r->listen;
+	o->identity = r->identity;
+	o->users = users_parse(room_users, strlen(room_users), "users", &e);
+	room_open_agent(r, o);
+	users_unref(o->users);
+	co = room_hyco_options(r);
+	room_open_client(r, &co);
+}
+
+/* Greets and says nothing more: it is sent away, others do not notice. */
+static void
+test_no_login(void **state)
+{
+	struct agent_options o = {.login_ms = 300};
+	struct rogue x;
+	struct room r;
+
+	(void)state;
+	open_strict(&r, &o);
+	rogue_open(&x, &r, SESSION_OPTION_TLS);
+	RUN_UNTIL(r.loop, counts_of(&r).sessions == 1);
+	assert_true(room_login(&r));
+	RUN_UNTIL(r.loop, x.recorder.errors == 1);
+	RUN_UNTIL(r.loop, counts_of(&r).sessions == 1);
+	assert_non_null(strstr(x.recorder.err.text, "no login in time"));
+	assert_int_equal(status_of(&r).sessions.open, 1);
+	rogue_close(&x);
+	room_close(&r);
+}
+
+/* Rubbish where TLS should be. */
+static void
+test_rubbish(void **state)
+{
+	struct agent_options o = {0};
+	uint8_t rubbish[4000];
+	struct rogue x;
+	struct room r;
+
+	(void)state;
+	open_strict(&r, &o);
+	assert_true(room_login(&r));
+	memstream_fill(rubbish, sizeof(rubbish), 7);
+	rogue_open(&x, &r, SESSION_OPTION_TLS);
+	stream_put(x.recorder.stream, rubbish, sizeof(rubbish));
+	RUN_UNTIL(r.loop, x.recorder.errors + x.recorder.ends > 0);
+	RUN_UNTIL(r.loop, counts_of(&r).sessions == 1);
+	assert_int_equal(status_of(&r).sessions.open, 1);
+	rogue_close(&x);
+	room_close(&r);
+}
+
+static void
+test_limits(void **state)
+{
+	struct agent_options o = {.connections_max = 2, .sessions_max = 1};
+	struct party *apps[3];
+	struct addr at;
+	struct rogue x;
+	struct room r;
+
+	(void)state;
+	open_strict(&r, &o);
+	r.manner.echo = true;
+	room_open_tunnel(&r, r.port, &at);
+	for (size_t i = 0; i < 2; i++) {
+		apps[i] = party_connect(&r, &at);
+		party_send(apps[i], "x", 1);
+		RUN_UNTIL(r.loop, apps[i]->bytes == 1);
+	}
+	apps[2] = party_connect(&r, &at);
+	RUN_UNTIL(r.loop, apps[2]->errors == 1 && r.errors == 1);
+	assert_non_null(strstr(r.err.text, "too many connections"));
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(apps[i]->errors, 0);
+		party_send(apps[i], "y", 1);
+		RUN_UNTIL(r.loop, apps[i]->bytes == 2);
+	}
+	/* A second session is told to come later. */
+	rogue_open(&x, &r, SESSION_OPTION_TLS);
+	RUN_UNTIL(r.loop, x.hc != NULL);
+	RUN_UNTIL(r.loop, x.hc == NULL);
+	RUN_UNTIL(r.loop, x.hc != NULL);
+	assert_int_equal(counts_of(&r).sessions, 1);
+	rogue_close(&x);
+	for (size_t i = 0; i < 3; i++)
+		party_free(apps[i]);
+	room_close(&r);
+}
+
 /* --- who the listener is --- */
 
 static void
@@ -965,6 +1149,9 @@ main(void)
 	    cmocka_unit_test(test_two_listeners),
 	    cmocka_unit_test(test_several_sessions),
 	    cmocka_unit_test(test_drain),
+	    cmocka_unit_test(test_no_login),
+	    cmocka_unit_test(test_rubbish),
+	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_unknown_identity),
 	    cmocka_unit_test(test_changed_identity),
 	    cmocka_unit_test(test_pin),
