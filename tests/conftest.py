@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tools.link import Link, link_binary
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60  # seconds until a condition counts as never coming true
@@ -179,12 +180,37 @@ def pytest_runtest_makereport(item, call):
                     (f"{process.name} ({process.pid})", process.output[-8000:]))
 
 
+def binary():
+    return Path(os.environ.get("HYCO", ROOT / "build" / "src" / "cli" / "hyco"))
+
+
 @pytest.fixture(scope="session")
 def hyco():
     """The binary under test."""
-    path = Path(os.environ.get("HYCO", ROOT / "build" / "src" / "cli" / "hyco"))
+    path = binary()
     assert path.exists(), f"no binary at {path}: run script/test"
     return str(path)
+
+
+def known_modes():
+    """The ways of `hyco connect --mode` with what each needs besides: the
+    suites that run in every way take up a new one as soon as the help of that
+    option names it."""
+    modes = {"sample": ["--mode", "sample"]}
+    if not binary().exists():
+        return modes
+    text = subprocess.run([binary(), "connect", "--help"], capture_output=True,
+                          text=True, timeout=PATIENCE).stdout
+    option = re.search(r"--mode MODE(.*?)\n *-", text, re.S)
+    if option and re.search(r"(?<![\w-])hyco(?![\w-])", option.group(1)):
+        modes["hyco"] = ["--mode", "hyco"]
+        if "--accept-new" in text:
+            modes["hyco"].append("--accept-new")
+    return modes
+
+
+MODE_OPTIONS = known_modes()
+MODES = list(MODE_OPTIONS)
 
 
 @pytest.fixture
@@ -211,7 +237,14 @@ class World:
         self.password_file.chmod(0o600)
         self.relay_process = None
         self.port = 0
+        self.listen_link = None  # the Link on a side's way to the relay
+        self.connect_link = None
         self.mode = "sample"  # of senders that name none
+
+    @property
+    def own_state(self):
+        """Identities and known listeners are the test's own."""
+        return {"XDG_STATE_HOME": str(self.folder / "state")}
 
     @property
     def ca(self):
@@ -234,8 +267,17 @@ class World:
             input=password + "\n", text=True, capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
+    def connection_string(self, name, link):
+        """The argument of -x: the relay itself, or a link to it."""
+        path = self.state / name
+        if link is None:
+            return f"@{path}"
+        return re.sub(r"^(Endpoint=sb://[^/]+):\d+/", rf"\1:{link.port}/",
+                      path.read_text().strip())
+
     def listen_argv(self, *more):
-        return [self.hyco, "listen", "-x", f"@{self.state / 'listen.conn'}",
+        return [self.hyco, "listen", "-x",
+                self.connection_string("listen.conn", self.listen_link),
                 "--ca", self.ca, *more]
 
     def listen(self, *more, anonymous=False, wait=True, **kwargs):
@@ -245,6 +287,7 @@ class World:
             if not self.users.exists():
                 self.add_user()
             more = ("--users", self.users, *more)
+        kwargs.setdefault("env", self.own_state)
         process = self.processes.start(
             self.listen_argv(*more), name="listen", **kwargs)
         if wait:
@@ -252,7 +295,8 @@ class World:
         return process
 
     def connect_argv(self, *more, user=USER):
-        argv = [self.hyco, "connect", "-x", f"@{self.state / 'send.conn'}",
+        argv = [self.hyco, "connect", "-x",
+                self.connection_string("send.conn", self.connect_link),
                 "--ca", self.ca]
         if self.mode and "--mode" not in more:
             argv += ["--mode", self.mode]
@@ -261,6 +305,7 @@ class World:
         return argv + list(more)
 
     def connect(self, *more, user=USER, **kwargs):
+        kwargs.setdefault("env", self.own_state)
         return self.processes.start(
             self.connect_argv(*more, user=user), name="connect", **kwargs)
 
@@ -286,6 +331,13 @@ def tunnel_port(process, number=1):
 @pytest.fixture
 def world(hyco, tmp_path, processes):
     return World(hyco, tmp_path, processes)
+
+
+@pytest.fixture
+def link(hyco, processes):
+    """link(port, *commands) starts a link to that port of this machine."""
+    return lambda port, *commands: Link(link_binary(hyco), processes, port,
+                                        *commands)
 
 
 class Server:
