@@ -323,6 +323,8 @@ on_dial_open(void *owner, struct stream *s)
 	} else {
 		reach(x);
 	}
+	if (x->way->turn > 0)
+		stream_set_turn(local, x->way->turn);
 	x->local = NULL;
 	x->pump = pump_open(local, s, &pump_events, x);
 	start_waiting(c);

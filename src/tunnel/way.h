@@ -102,6 +102,7 @@ struct way {
 	enum client_mode mode;
 	bool is_early;  /* see on_open above */
 	bool has_paths; /* the destination may be a Unix socket */
+	size_t turn;    /* best size of one read of bulk; 0: the usual */
 
 	/* --- the listener's side --- */
 

@@ -417,6 +417,7 @@ const struct way way_hyco = {
     .mode = CLIENT_HYCO,
     .is_early = true,
     .has_paths = true,
+    .turn = MUX_TURN,
     .is_hosted = true,
     .is_asked = is_asked,
     .get_protocol = get_protocol,

@@ -46,6 +46,7 @@ struct way_hyco_link {
 	bool is_unknown;
 	bool is_ready;
 	bool is_draining; /* no new channels */
+	bool is_astray;   /* nobody is found who knows the session */
 	bool is_over;
 	bool closing;
 };
@@ -134,6 +135,7 @@ on_hc_error(void *owner, const struct err *given)
 
 	drop_hc(k);
 	if (k->carriers > 0) {
+		k->is_astray = k->is_astray || err.http_status == 404;
 		log_debug("carrier not had", "path=%s reason=%s", k->o.place,
 		    err.text);
 		session_give_error(k->session, &err, err.code == ERR_AUTH);
@@ -192,6 +194,7 @@ on_want_carrier(void *owner, unsigned attempt, bool misdirected)
 
 	log_debug("carrier wanted", "path=%s attempt=%u misdirected=%d",
 	    k->o.place, attempt, (int)misdirected);
+	k->is_astray = k->is_astray || misdirected;
 	drop_hc(k);
 	k->hc = hc_sender_open(
 	    k->o.loop, k->o.dialer, k->o.target, &o, &hc_events, k);
@@ -212,6 +215,8 @@ on_carrier(void *owner, bool up, const struct err *why)
 	if (k->is_up == up)
 		return;
 	k->is_up = up;
+	if (up)
+		k->is_astray = false;
 	if (!up) {
 		log_warn("carrier lost", "path=%s channels=%zu reason=%s",
 		    k->o.place, way_hyco_link_channels(k), reason);
@@ -376,7 +381,7 @@ way_hyco_link_open(const struct way_hyco_link_options *o,
 bool
 way_hyco_link_is_usable(const struct way_hyco_link *k)
 {
-	return k->is_ready && !k->is_draining;
+	return k->is_ready && !k->is_draining && !k->is_astray;
 }
 
 size_t

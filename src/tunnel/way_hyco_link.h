@@ -50,7 +50,9 @@ struct way_hyco_link_events {
 struct way_hyco_link *way_hyco_link_open(const struct way_hyco_link_options *o,
     const struct way_hyco_link_events *events, void *owner);
 
-/* Ready, and the listener does not drain. */
+/* Ready, the listener does not drain, and is not gone: a session that only it
+ * knows may have died with it, so new channels are better off in another one.
+ */
 bool way_hyco_link_is_usable(const struct way_hyco_link *k);
 size_t way_hyco_link_channels(const struct way_hyco_link *k);
 

@@ -182,6 +182,30 @@ def test_fall_back(world, home, echo_server):
     assert "does not speak the hyco way" in sender.text("err")
 
 
+def test_listener_killed_and_back(auto, home, echo_server):
+    """A session dies with its listener; new connections do not wait for it, and
+    are refused clearly while nobody listens."""
+    sender, port = auto.tunnel(echo_server.port, "127.0.0.1", "--accept-new", env=home)
+
+    def works():
+        try:
+            with dial(port) as c:
+                c.sendall(b"hello")
+                return receive_exactly(c, 5) == b"hello"
+        except (OSError, AssertionError):
+            return False
+
+    assert works()
+    auto.listener.kill()
+    sender.wait_line("carrier lost ")
+    with dial(port) as c:
+        c.settimeout(PATIENCE / 2)
+        with pytest.raises(ConnectionResetError):
+            c.recv(1)
+    auto.listener = auto.listen(env=home)
+    wait_until(works, "the tunnel works again")
+
+
 def noise(seed):
     return random.Random(seed).randbytes(PIECE)
 
