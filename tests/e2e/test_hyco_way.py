@@ -198,8 +198,8 @@ def test_listener_killed_and_back(auto, home, echo_server):
     assert works()
     auto.listener.kill()
     sender.wait_line("carrier lost ")
+    auto.relay_process.wait_line(r"connection refused .*action=connect")
     with dial(port) as c:
-        c.settimeout(PATIENCE / 2)
         with pytest.raises(ConnectionResetError):
             c.recv(1)
     auto.listener = auto.listen(env=home)
