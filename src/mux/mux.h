@@ -30,10 +30,11 @@ struct mux;
 struct mux_budget;
 struct mux_request;
 
-/* A frame with its header fills a TLS record. */
-#define MUX_FRAME 16375
 /* The best size of one write of bulk: whole frames (stream_set_turn of the
- * source). */
+ * source). With their headers and those of the end-to-end TLS, four fill one
+ * piece of the session, hence one message and four TLS records of the carrier;
+ * one byte more would make a small message of its own. */
+#define MUX_FRAME 16345
 #define MUX_TURN (4 * MUX_FRAME)
 #define MUX_WINDOW_MIN (256 * 1024)
 #define MUX_WINDOW_MAX (16 * 1024 * 1024)

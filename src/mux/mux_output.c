@@ -12,9 +12,9 @@
 
 #include "mux/mux_core.h"
 
-/* What a flush gathers at most, beside others and alone: whole records. */
-#define GATHER_SHARED ((size_t)4 * 16384)
-#define GATHER_ALONE ((size_t)15 * 16384)
+/* What a flush gathers at most, beside others and alone: whole turns. */
+#define GATHER_SHARED ((size_t)4 * (9 + MUX_FRAME))
+#define GATHER_ALONE ((size_t)16 * (9 + MUX_FRAME))
 
 /* A stream below that is not open yet keeps little. */
 #define GATHER_EARLY ((size_t)16384)
