@@ -29,6 +29,8 @@
 #include "hc/hc_target.h"
 #include "net/dial.h"
 #include "net/loop.h"
+#include "net/stdio.h"
+#include "net/stream.h"
 #include "net/tls_identity.h"
 #include "tunnel/client.h"
 #include "tunnel/way_hyco_trust.h"
@@ -215,16 +217,22 @@ read_password(struct connect_command *c, struct err *e)
 }
 
 static bool
+has_tunnels(const struct option_set *s)
+{
+	return option_get_count(s, OPTION_TUNNEL) > 0 ||
+	       option_get_count(s, OPTION_SOCKS) > 0;
+}
+
+static bool
 is_console_wanted(const struct connect_command *c)
 {
 	const struct option_set *s = c->options;
 
-	if (option_get(s, OPTION_BATCH))
+	if (option_get(s, OPTION_BATCH) || option_get(s, OPTION_STDIO))
 		return false;
 	if (option_get_count(s, OPTION_CONSOLE) > 0)
 		return true;
-	return option_get_count(s, OPTION_TUNNEL) == 0 &&
-	       isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	return !has_tunnels(s) && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 }
 
 /* What the options and the environment say, without asking. */
@@ -509,7 +517,8 @@ on_batch_end(void *owner)
 		struct err e;
 
 		err_set(&e, ERR_USAGE,
-		    "nothing to do: give -L, --batch FILE, or commands on "
+		    "nothing to do: give -L, -D, -W, --batch FILE, or commands "
+		    "on "
 		    "standard input");
 		c->status = command_line_fail(c->options, &e);
 	}
@@ -533,6 +542,31 @@ open_console(struct connect_command *c, struct err *e)
 	return c->console != NULL;
 }
 
+/* The connection of -W is over, and so are we. */
+static void
+on_stdio_done(void *owner, const struct err *err)
+{
+	end(owner, err ? (int)err_exit_status(err->code) : ERR_EXIT_DONE);
+}
+
+static bool
+open_stdio(struct connect_command *c, struct err *e)
+{
+	const char *text = option_get(c->options, OPTION_STDIO);
+	struct stream *s;
+	struct end to;
+
+	if (!end_parse(&to, text, 0, e))
+		return false;
+	s = stdio_open(c->loop, STDIN_FILENO, STDOUT_FILENO, e);
+	if (!s)
+		return false;
+	if (client_join(c->client, s, &to, on_stdio_done, c, e))
+		return true;
+	stream_close(s);
+	return false;
+}
+
 static bool
 open_commands(struct connect_command *c, struct err *e)
 {
@@ -540,7 +574,9 @@ open_commands(struct connect_command *c, struct err *e)
 
 	if (is_console_wanted(c))
 		return open_console(c, e);
-	if (!file && option_get_count(c->options, OPTION_TUNNEL) > 0)
+	if (option_get(c->options, OPTION_STDIO))
+		return open_stdio(c, e);
+	if (!file && has_tunnels(c->options))
 		return true;
 	c->batch = batch_open(c->loop, file, &batch_events, c, e);
 	return c->batch != NULL;
@@ -554,18 +590,45 @@ check_terminal(const struct option_set *s, struct err *e)
 {
 	const bool is_in = isatty(STDIN_FILENO);
 	const bool is_out = isatty(STDOUT_FILENO);
-	const bool is_alone = option_get_count(s, OPTION_TUNNEL) == 0 &&
-	                      !option_get(s, OPTION_BATCH);
+	const bool is_joined = option_get(s, OPTION_STDIO) != NULL;
+	const bool is_alone =
+	    !has_tunnels(s) && !option_get(s, OPTION_BATCH) && !is_joined;
 
 	if (option_get(s, OPTION_BATCH) &&
 	    option_get_count(s, OPTION_CONSOLE) > 0)
 		return err_set(
 		    e, ERR_USAGE, "--batch and --console do not go together");
+	if (is_joined && (option_get(s, OPTION_BATCH) ||
+	                     option_get_count(s, OPTION_CONSOLE) > 0))
+		return err_set(e, ERR_USAGE,
+		    "-W has standard input and output for itself: no --batch, "
+		    "no --console");
 	if ((option_get_count(s, OPTION_CONSOLE) > 0 && !(is_in && is_out)) ||
 	    (is_alone && is_in && !is_out))
 		return err_set(e, ERR_USAGE,
 		    "the console needs a terminal for input and output; "
 		    "without one give -L or --batch FILE");
+	return true;
+}
+
+/* What only the hyco way carries. */
+static bool
+check_ends(const struct option_set *s, struct err *e)
+{
+	const struct option_value *socks = &s->at[OPTION_SOCKS];
+	const char *joined = option_get(s, OPTION_STDIO);
+	struct end to;
+
+	if ((joined || socks->count > 0) && mode_of(s) == CLIENT_SAMPLE)
+		return err_set(e, ERR_USAGE,
+		    "%s needs the hyco way, so it does not go with --mode "
+		    "sample",
+		    joined ? "-W" : "-D");
+	for (unsigned i = 0; i < socks->count; i++)
+		if (!console_command_parse_socks(&to, socks->list[i], e))
+			return err_prefix(e, "-D %.80s", socks->list[i]);
+	if (joined && !end_parse(&to, joined, 0, e))
+		return err_prefix(e, "-W %.80s", joined);
 	return true;
 }
 
@@ -578,7 +641,7 @@ check_tunnels(const struct option_set *s, struct err *e)
 	for (unsigned i = 0; i < v->count; i++)
 		if (!end_parse_tunnel(&spec, v->list[i], e))
 			return err_prefix(e, "-L %.80s", v->list[i]);
-	return true;
+	return check_ends(s, e);
 }
 
 static bool
@@ -591,6 +654,10 @@ open_tunnels(struct connect_command *c, struct err *e)
 		if (!end_parse_tunnel(&spec, v->list[i], e) ||
 		    !console_command_open_tunnel(c->client, &spec, e))
 			return err_prefix(e, "-L %.80s", v->list[i]);
+	v = &c->options->at[OPTION_SOCKS];
+	for (unsigned i = 0; i < v->count; i++)
+		if (!console_command_open_socks(c->client, v->list[i], e))
+			return err_prefix(e, "-D %.80s", v->list[i]);
 	return true;
 }
 
@@ -612,11 +679,17 @@ allow_sockets(const struct option_set *s, struct sandbox *b)
 {
 	const struct option_value *v = &s->at[OPTION_TUNNEL];
 	struct tunnel_spec spec;
+	struct end local;
 
 	for (unsigned i = 0; i < v->count; i++)
 		if (end_parse_tunnel(&spec, v->list[i], NULL) &&
 		    spec.local.kind->has_path)
 			sandbox_allow_socket(b, spec.local.path);
+	v = &s->at[OPTION_SOCKS];
+	for (unsigned i = 0; i < v->count; i++)
+		if (end_parse_local(&local, v->list[i], NULL) &&
+		    local.kind->has_path)
+			sandbox_allow_socket(b, local.path);
 	sandbox_allow(b, SANDBOX_SOCKETS, "/tmp");
 	sandbox_allow(b, SANDBOX_SOCKETS, getenv("XDG_RUNTIME_DIR"));
 }

@@ -56,11 +56,21 @@ parse_id(const char *word, unsigned *id, struct err *e)
 
 /* --- tunnel --- */
 
+static void
+print_opened(const struct client *client, unsigned id)
+{
+	struct client_tunnel_info info;
+
+	client_tunnel_info(client, id, &info);
+	fflush(stdout);
+	fprintf(
+	    stderr, "tunnel %u: %s -> %s\n", id, info.listen, info.destination);
+}
+
 bool
 console_command_open_tunnel(
     struct client *client, const struct tunnel_spec *spec, struct err *e)
 {
-	struct client_tunnel_info info;
 	const unsigned id = client_tunnel_open(client, spec, e);
 
 	if (id == 0) {
@@ -68,11 +78,34 @@ console_command_open_tunnel(
 			sandbox_explain(e, spec->local.path);
 		return false;
 	}
-	client_tunnel_info(client, id, &info);
-	fflush(stdout);
-	fprintf(
-	    stderr, "tunnel %u: %s -> %s\n", id, info.listen, info.destination);
+	print_opened(client, id);
 	return true;
+}
+
+bool
+console_command_parse_socks(struct end *local, const char *text, struct err *e)
+{
+	return end_parse_local(local, text, e) &&
+	       (!local->kind->has_datagrams ||
+	           err_set(e, ERR_USAGE,
+	               "a SOCKS port is [BIND:]PORT, without /udp"));
+}
+
+bool
+console_command_open_socks(
+    struct client *client, const char *text, struct err *e)
+{
+	struct end local;
+	unsigned id;
+
+	if (!console_command_parse_socks(&local, text, e))
+		return false;
+	id = client_socks_open(client, &local, e);
+	if (id == 0 && e && local.kind->has_path)
+		sandbox_explain(e, local.path);
+	if (id > 0)
+		print_opened(client, id);
+	return id > 0;
 }
 
 static enum console_command_result
@@ -84,6 +117,14 @@ run_tunnel(
 	return failed(
 	    end_parse_console(&spec, words[0], n > 1 ? words[1] : NULL, e) &&
 	    console_command_open_tunnel(s->client, &spec, e));
+}
+
+static enum console_command_result
+run_socks(
+    struct console_command_state *s, char **words, size_t n, struct err *e)
+{
+	(void)n;
+	return failed(console_command_open_socks(s->client, words[0], e));
 }
 
 /* --- list --- */
@@ -422,6 +463,9 @@ static const struct command commands[] = {
         "open a tunnel: listen here, carry to HOST:PORT as the listener sees "
         "it",
         1, 2, run_tunnel, false},
+    {"socks", "[BIND:]PORT",
+        "listen here for SOCKS and HTTP CONNECT: applications say where to", 1,
+        1, run_socks, false},
     {"close", "ID [--keep|--end]",
         "close a tunnel; its live connections go on, or are ended", 1, 2,
         run_close, false},

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct client;
+struct end;
 struct err;
 struct tunnel_spec;
 
@@ -47,3 +48,9 @@ void console_command_complete(const struct console_command_state *s,
  * error. */
 bool console_command_open_tunnel(
     struct client *client, const struct tunnel_spec *spec, struct err *e);
+
+/* A SOCKS port: "[bind:]port" or "unix:/path". */
+bool console_command_parse_socks(
+    struct end *local, const char *text, struct err *e);
+bool console_command_open_socks(
+    struct client *client, const char *text, struct err *e);

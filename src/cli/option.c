@@ -127,6 +127,23 @@ const struct option option_table[OPTION_COUNT] = {
                 "BIND says otherwise, or on socket:/FILE=) and carry to "
                 "HOST:PORT as the listener sees it (default: the same port "
                 "on its own machine). May be given several times"},
+    [OPTION_SOCKS] = {.name = "socks",
+        .letter = 'D',
+        .type = OPTION_TYPE_LIST,
+        .is_in_file = true,
+        .commands = CONNECT,
+        .argument = "[BIND:]PORT",
+        .help = "listen here on PORT for applications that say by SOCKS 4, "
+                "4a, 5 or HTTP CONNECT where they want to go; the listener "
+                "resolves the names. May be given several times"},
+    [OPTION_STDIO] = {.name = "stdio",
+        .letter = 'W',
+        .type = OPTION_TYPE_TEXT,
+        .commands = CONNECT,
+        .argument = "HOST:PORT",
+        .help = "join standard input and output to HOST:PORT as the listener "
+                "sees it, and end with that connection (for ssh's "
+                "ProxyCommand)"},
     [OPTION_USER] = {.name = "user",
         .letter = 'u',
         .type = OPTION_TYPE_TEXT,

@@ -331,6 +331,21 @@ end_parse(struct end *x, const char *text, uint16_t default_port, struct err *e)
 	return true;
 }
 
+bool
+end_parse_local(struct end *x, const char *text, struct err *e)
+{
+	char word[WORD_MAX + 1];
+	const struct end_kind *kind;
+	struct end got;
+
+	memset(&got, 0, sizeof got);
+	kind = take_suffix(word, text, e);
+	if (!kind || !parse_local(&got, word, kind, e))
+		return false;
+	*x = got;
+	return true;
+}
+
 /* --- tunnels --- */
 
 static bool

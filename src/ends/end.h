@@ -60,6 +60,10 @@ const struct end_kind *end_kind_at(size_t i);
 bool end_parse(
     struct end *x, const char *text, uint16_t default_port, struct err *e);
 
+/* A local end alone, as of -D: "[bind:]port" or "unix:/path". Port 0: any that
+ * is free. */
+bool end_parse_local(struct end *x, const char *text, struct err *e);
+
 /* A tunnel in one word (the argument of -L and -R). */
 bool end_parse_tunnel(
     struct tunnel_spec *spec, const char *text, struct err *e);

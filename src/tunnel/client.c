@@ -10,6 +10,10 @@
  * application sends is read, kept or lost before. In an early way the
  * destination is reached later (is_reached): what the application sends at once
  * travels with the question.
+ *
+ * Two kinds of tunnels are not as -L: behind SOCKS each connection brings its
+ * own destination, and is told (request) when that is reached; and one stream
+ * that the caller brought (client_join) is a tunnel without a listener.
  */
 #include "tunnel/client.h"
 
@@ -19,6 +23,7 @@
 #include <string.h>
 
 #include "ends/end.h"
+#include "ends/end_socks.h"
 #include "hc/hc_target.h"
 #include "net/addr.h"
 #include "net/loop.h"
@@ -67,7 +72,10 @@ struct tunnel {
 	struct list link;
 	struct client *client;
 	unsigned id;
-	struct end_listener *listener; /* NULL: closed */
+	struct end_listener *listener;
+	struct end_socks *socks; /* instead; both NULL: closed */
+	void (*done)(void *owner, const struct err *err); /* of client_join */
+	void *done_owner;
 	struct tunnel_spec spec;
 	struct list conns;
 	size_t live;
@@ -82,7 +90,12 @@ struct conn {
 	struct list queue; /* in client.waiting */
 	struct tunnel *tunnel;
 	uint64_t id;
-	struct stream *local; /* until the pump has it */
+	struct stream *local;              /* until the pump has it */
+	struct end_socks_request *request; /* instead of it */
+	struct stream *remote;             /* of a request, until it is open */
+	struct end *to;    /* of a request; NULL: the tunnel's */
+	char *destination; /* the same in words */
+	uint64_t early;    /* bytes that came with the request */
 	struct way_dial *dial;
 	const struct way *way; /* of the dial */
 	struct timer retry;    /* the next dial; then: the answer is late */
@@ -118,6 +131,8 @@ free_conn(void *object)
 	struct conn *x = object;
 
 	free(x->peer);
+	free(x->to);
+	free(x->destination);
 	free(x);
 }
 
@@ -127,13 +142,32 @@ free_tunnel(void *object)
 	free(object);
 }
 
+static bool
+is_open(const struct tunnel *t)
+{
+	return t->listener != NULL || t->socks != NULL;
+}
+
 static void
 look_if_over(struct tunnel *t)
 {
-	if (t->listener != NULL || !list_is_empty(&t->conns))
+	if (is_open(t) || !list_is_empty(&t->conns))
 		return;
 	list_remove(&t->link);
 	loop_bury(t->client->loop, t, free_tunnel);
+}
+
+static const char *
+destination_of(const struct conn *x)
+{
+	return x->destination != NULL ? x->destination : x->tunnel->destination;
+}
+
+static void
+get_bytes(const struct conn *x, uint64_t *up, uint64_t *down)
+{
+	pump_bytes(x->pump, up, down);
+	*up += x->early;
 }
 
 static void
@@ -145,7 +179,7 @@ log_end(const struct conn *x, uint64_t up, uint64_t down, const char *why)
 	log_info("connection closed",
 	    "id=%llu tunnel=%u peer=%s destination=%s up=%llu down=%llu "
 	    "ms=%llu reason=%s",
-	    (unsigned long long)x->id, t->id, x->peer, t->destination,
+	    (unsigned long long)x->id, t->id, x->peer, destination_of(x),
 	    (unsigned long long)up, (unsigned long long)down,
 	    (unsigned long long)(now - x->accepted_ms), why);
 }
@@ -157,7 +191,7 @@ stop_pump(struct conn *x, const char *why)
 	struct client *c = t->client;
 	uint64_t up, down;
 
-	pump_bytes(x->pump, &up, &down);
+	get_bytes(x, &up, &down);
 	t->bytes_up += up;
 	t->bytes_down += down;
 	c->bytes_up += up;
@@ -201,22 +235,50 @@ stop_connecting(struct conn *x)
 	x->is_connecting = false;
 }
 
+/* The application of a request is told; without one it sees a reset. */
+static void
+end_local(struct conn *x, const struct err *err)
+{
+	struct end_socks_request *r = x->request;
+
+	x->request = NULL;
+	if (r != NULL)
+		end_socks_refuse(r, err);
+	if (x->local != NULL)
+		stream_reset(x->local);
+	x->local = NULL;
+}
+
 /* Ends a connection in whatever state; its tunnel may end with it. */
 static void
 drop(struct conn *x, const char *why)
 {
 	struct tunnel *t = x->tunnel;
+	struct err err;
 
 	leave_queue(x);
 	stop_connecting(x);
 	if (x->pump != NULL)
 		stop_pump(x, why);
-	if (x->local != NULL)
-		stream_reset(x->local);
-	x->local = NULL;
+	if (x->remote != NULL)
+		stream_reset(x->remote);
+	x->remote = NULL;
+	err_set(&err, ERR_CLOSED, "%.200s", why);
+	end_local(x, &err);
 	list_remove(&x->link);
 	loop_bury(t->client->loop, x, free_conn);
 	look_if_over(t);
+}
+
+/* The one stream of client_join is over. */
+static void
+tell_done(struct tunnel *t, const struct err *err)
+{
+	void (*done)(void *owner, const struct err *err) = t->done;
+
+	t->done = NULL;
+	if (done != NULL)
+		done(t->done_owner, err);
 }
 
 /* The destination was not reached: the application sees a reset. */
@@ -231,9 +293,11 @@ give_up(struct conn *x, const struct err *err)
 	    (unsigned long long)x->id, id, err->text);
 	t->failed++;
 	c->failed++;
+	end_local(x, err);
 	drop(x, err->text);
 	start_waiting(c);
 	tell_error(c, id, err);
+	tell_done(t, err);
 }
 
 /* --- carrying --- */
@@ -266,12 +330,14 @@ static void
 on_pump_done(void *owner, const struct err *err, bool from_local)
 {
 	struct conn *x = owner;
-	struct client *c = x->tunnel->client;
-	unsigned id = x->tunnel->id;
+	struct tunnel *t = x->tunnel;
+	struct client *c = t->client;
+	unsigned id = t->id;
 	struct err why;
 
 	if (err == NULL) {
 		drop(x, "end");
+		tell_done(t, NULL);
 		return;
 	}
 	why = *err;
@@ -287,6 +353,7 @@ on_pump_done(void *owner, const struct err *err, bool from_local)
 	start_waiting(c);
 	if (!from_local)
 		tell_error(c, id, &why);
+	tell_done(t, &why);
 }
 
 static const struct pump_events pump_events = {
@@ -303,10 +370,75 @@ on_late(void *owner)
 	struct err err;
 
 	err_set(&err, ERR_TIMEOUT,
-	    "destination %.200s: no answer within %u s%s",
-	    x->tunnel->destination, (unsigned)(c->o.ready_ms / 1000),
+	    "destination %.200s: no answer within %u s%s", destination_of(x),
+	    (unsigned)(c->o.ready_ms / 1000),
 	    c->room != NULL ? " (the session may be without a carrier)" : "");
 	give_up(x, &err);
+}
+
+/* The application hears that its destination is reached. */
+static void
+answer(struct conn *x, struct stream *s)
+{
+	struct stream *local = end_socks_accept(x->request);
+
+	x->request = NULL;
+	x->remote = NULL;
+	if (x->way->turn > 0)
+		stream_set_turn(local, x->way->turn);
+	x->pump = pump_open(local, s, &pump_events, x);
+}
+
+static void
+on_remote_open(void *owner)
+{
+	struct conn *x = owner;
+
+	reach(x);
+	answer(x, x->remote);
+	start_waiting(x->tunnel->client);
+}
+
+static void
+on_remote_error(void *owner, const struct err *err)
+{
+	struct conn *x = owner;
+	struct err why = *err;
+
+	if (why.http_status != 0)
+		err_prefix(&why, "the listener of %s refused",
+		    x->tunnel->client->target.path);
+	give_up(x, &why);
+}
+
+static void
+on_remote_drain(void *owner)
+{
+	(void)owner;
+}
+
+static const struct stream_events remote_events = {
+    .on_open = on_remote_open,
+    .on_drain = on_remote_drain,
+    .on_error = on_remote_error,
+};
+
+/* What the application sent behind its request goes first. */
+static void
+take_remote(struct conn *x, struct stream *s)
+{
+	size_t len;
+	const uint8_t *early = end_socks_early(x->request, &len);
+
+	if (len > 0)
+		stream_put(s, early, len);
+	x->early = len;
+	if (!x->way->is_early) {
+		answer(x, s);
+		return;
+	}
+	x->remote = s;
+	stream_set_owner(s, &remote_events, x);
 }
 
 static void
@@ -322,6 +454,11 @@ on_dial_open(void *owner, struct stream *s)
 		timer_set(&x->retry, c->o.ready_ms);
 	} else {
 		reach(x);
+	}
+	if (x->request != NULL) {
+		take_remote(x, s);
+		start_waiting(c);
+		return;
 	}
 	if (x->way->turn > 0)
 		stream_set_turn(local, x->way->turn);
@@ -427,7 +564,7 @@ dial(void *owner)
 {
 	struct conn *x = owner;
 	struct client *c = x->tunnel->client;
-	const struct end *to = &x->tunnel->spec.remote;
+	const struct end *to = x->to != NULL ? x->to : &x->tunnel->spec.remote;
 	struct way_dial_options o = dial_options(c);
 	struct err err;
 
@@ -469,28 +606,28 @@ print_peer(const struct addr *peer)
 	return mem_strdup(addr_print(peer, text));
 }
 
-static void
-on_accept(void *owner, struct stream *s, const struct addr *peer)
+/* Whether one more fits in. */
+static bool
+has_room(struct tunnel *t, struct err *e)
 {
-	struct tunnel *t = owner;
 	struct client *c = t->client;
-	struct conn *x;
-	struct err err;
 
-	if (c->n_live + c->n_connecting + c->n_waiting >=
-	    c->o.connections_max) {
-		stream_reset(s);
-		t->failed++;
-		c->failed++;
-		err_set(&err, ERR_TOO_BIG, "more than %zu connections at once",
-		    c->o.connections_max);
-		tell_error(c, t->id, &err);
-		return;
-	}
-	x = mem_zalloc(sizeof(*x));
+	if (c->n_live + c->n_connecting + c->n_waiting < c->o.connections_max)
+		return true;
+	t->failed++;
+	c->failed++;
+	return err_set(e, ERR_TOO_BIG, "more than %zu connections at once",
+	    c->o.connections_max);
+}
+
+static struct conn *
+make_conn(struct tunnel *t, const struct addr *peer)
+{
+	struct client *c = t->client;
+	struct conn *x = mem_zalloc(sizeof(*x));
+
 	x->tunnel = t;
 	x->id = ++c->last_conn;
-	x->local = s;
 	x->peer = print_peer(peer);
 	x->accepted_ms = loop_now_ms(c->loop);
 	x->wait_ms = RETRY_FIRST_MS;
@@ -499,7 +636,79 @@ on_accept(void *owner, struct stream *s, const struct addr *peer)
 	list_init(&x->queue);
 	list_append(&c->waiting, &x->queue);
 	c->n_waiting++;
+	return x;
+}
+
+static void
+on_accept(void *owner, struct stream *s, const struct addr *peer)
+{
+	struct tunnel *t = owner;
+	struct client *c = t->client;
+	struct err err;
+
+	if (!has_room(t, &err)) {
+		stream_reset(s);
+		tell_error(c, t->id, &err);
+		return;
+	}
+	make_conn(t, peer)->local = s;
 	start_waiting(c);
+}
+
+/* --- requests of -D --- */
+
+static void
+on_socks_request(void *owner, struct end_socks_request *r)
+{
+	struct tunnel *t = owner;
+	struct client *c = t->client;
+	char text[END_TEXT_MAX];
+	struct conn *x;
+	struct err err;
+
+	if (end_socks_command(r) != SOCKS_WIRE_CONNECT) {
+		err_set(&err, ERR_USAGE,
+		    "an application asked for something else than a "
+		    "connection");
+		end_socks_refuse(r, &err);
+		tell_error(c, t->id, &err);
+		return;
+	}
+	if (!has_room(t, &err)) {
+		end_socks_refuse(r, &err);
+		tell_error(c, t->id, &err);
+		return;
+	}
+	x = make_conn(t, end_socks_peer(r));
+	x->request = r;
+	end_socks_request_set_owner(r, x);
+	x->to = mem_zalloc(sizeof(*x->to));
+	x->to->kind = &end_kind_tcp;
+	x->to->at = *end_socks_target(r);
+	x->destination = mem_strdup(end_print(x->to, text));
+	start_waiting(c);
+}
+
+static void
+on_socks_cancel(void *owner, struct end_socks_request *r)
+{
+	struct tunnel *t = owner;
+	struct client *c = t->client;
+	struct conn *x = end_socks_request_owner(r);
+
+	if (x == NULL)
+		return;
+	x->request = NULL;
+	drop(x, "given up by the application");
+	start_waiting(c);
+}
+
+static void
+on_socks_bad(void *owner, const struct err *err)
+{
+	struct tunnel *t = owner;
+
+	tell_error(t->client, t->id, err);
 }
 
 /* --- tunnels --- */
@@ -519,6 +728,24 @@ static const struct end_listener_events listener_events = {
     .on_pause = on_pause,
 };
 
+static const struct end_socks_events socks_events = {
+    .on_request = on_socks_request,
+    .on_cancel = on_socks_cancel,
+    .on_bad = on_socks_bad,
+    .on_pause = on_pause,
+};
+
+/* The ends that only sessions carry. */
+static bool
+check_sessions(const struct client *c, const char *what, struct err *e)
+{
+	return c->room != NULL ||
+	       err_set(e, ERR_USAGE,
+	           "%s needs the hyco way, and this client speaks the %s way "
+	           "(--mode, or all that the listener knows)",
+	           what, c->way->name);
+}
+
 static bool
 check_spec(
     const struct client *c, const struct tunnel_spec *spec, struct err *e)
@@ -530,16 +757,43 @@ check_spec(
 	return check_destination(c, &spec->remote, e);
 }
 
+static const struct addr *
+get_address(const struct tunnel *t, size_t i)
+{
+	return t->listener != NULL ? end_listener_addr(t->listener, i)
+	                           : end_socks_addr(t->socks, i);
+}
+
 static void
 print_listen(struct tunnel *t)
 {
-	size_t n = end_listener_count(t->listener), at = 0;
+	size_t n = t->listener != NULL ? end_listener_count(t->listener)
+	                               : end_socks_count(t->socks);
 	char text[ADDR_TEXT_MAX];
+	size_t at = 0;
 
 	for (size_t i = 0; i < n && at < sizeof(t->listen); i++)
 		at += (size_t)snprintf(t->listen + at, sizeof(t->listen) - at,
 		    "%s%s", i > 0 ? ", " : "",
-		    addr_print(end_listener_addr(t->listener, i), text));
+		    addr_print(get_address(t, i), text));
+}
+
+static struct tunnel *
+make_tunnel(struct client *c)
+{
+	struct tunnel *t = mem_zalloc(sizeof(*t));
+
+	t->client = c;
+	list_init(&t->conns);
+	return t;
+}
+
+static unsigned
+add_tunnel(struct tunnel *t)
+{
+	t->id = ++t->client->last_tunnel;
+	list_append(&t->client->tunnels, &t->link);
+	return t->id;
 }
 
 unsigned
@@ -550,20 +804,55 @@ client_tunnel_open(
 
 	if (!check_spec(c, spec, e))
 		return 0;
-	t = mem_zalloc(sizeof(*t));
-	t->client = c;
+	t = make_tunnel(c);
 	t->spec = *spec;
 	t->listener = end_listen(c->loop, &spec->local, &listener_events, t, e);
 	if (t->listener == NULL) {
 		free(t);
 		return 0;
 	}
-	t->id = ++c->last_tunnel;
-	list_init(&t->conns);
 	print_listen(t);
 	end_print(&spec->remote, t->destination);
-	list_append(&c->tunnels, &t->link);
-	return t->id;
+	return add_tunnel(t);
+}
+
+unsigned
+client_socks_open(struct client *c, const struct end *local, struct err *e)
+{
+	struct tunnel *t;
+
+	if (!check_sessions(c, "a SOCKS port", e))
+		return 0;
+	t = make_tunnel(c);
+	t->socks = end_socks_open(c->loop, local, NULL, &socks_events, t, e);
+	if (t->socks == NULL) {
+		free(t);
+		return 0;
+	}
+	print_listen(t);
+	strcpy(t->destination, "by SOCKS or HTTP CONNECT");
+	return add_tunnel(t);
+}
+
+bool
+client_join(struct client *c, struct stream *local, const struct end *to,
+    void (*done)(void *owner, const struct err *err), void *owner,
+    struct err *e)
+{
+	struct tunnel *t;
+
+	if (!check_sessions(c, "-W", e) || !check_destination(c, to, e))
+		return false;
+	t = make_tunnel(c);
+	t->spec.remote = *to;
+	t->done = done;
+	t->done_owner = owner;
+	strcpy(t->listen, "-");
+	end_print(to, t->destination);
+	add_tunnel(t);
+	make_conn(t, NULL)->local = local;
+	start_waiting(c);
+	return true;
 }
 
 static struct tunnel *
@@ -580,6 +869,23 @@ find_tunnel(const struct client *c, unsigned id)
 	return NULL;
 }
 
+/* Applications whose request is not answered yet end with it. */
+static void
+close_socks(struct tunnel *t, const char *why)
+{
+	struct end_socks *socks = t->socks;
+	struct list *at, *after;
+
+	LIST_EACH_SAFE (at, after, &t->conns) {
+		struct conn *x = LIST_OF(at, struct conn, link);
+
+		if (x->request != NULL)
+			drop(x, why);
+	}
+	t->socks = NULL;
+	end_socks_close(socks);
+}
+
 /* The last of its connections takes the tunnel along. */
 static void
 close_tunnel(struct tunnel *t, bool end_live, const char *why)
@@ -589,6 +895,8 @@ close_tunnel(struct tunnel *t, bool end_live, const char *why)
 	if (t->listener != NULL)
 		end_listener_close(t->listener);
 	t->listener = NULL;
+	if (t->socks != NULL)
+		close_socks(t, why);
 	if (list_is_empty(&t->conns)) {
 		look_if_over(t);
 		return;
@@ -604,7 +912,7 @@ client_tunnel_close(struct client *c, unsigned id, bool end_live, size_t *live)
 {
 	struct tunnel *t = find_tunnel(c, id);
 
-	if (t == NULL || t->listener == NULL)
+	if (t == NULL || !is_open(t))
 		return false;
 	if (live != NULL)
 		*live = t->live;
@@ -626,7 +934,7 @@ add_live_bytes(const struct tunnel *t, uint64_t *up, uint64_t *down)
 
 		if (x->pump == NULL)
 			continue;
-		pump_bytes(x->pump, &more_up, &more_down);
+		get_bytes(x, &more_up, &more_down);
 		*up += more_up;
 		*down += more_down;
 	}
@@ -639,7 +947,7 @@ fill_tunnel(const struct tunnel *t, struct client_tunnel_info *info)
 	    .id = t->id,
 	    .listen = t->listen,
 	    .destination = t->destination,
-	    .is_closed = t->listener == NULL,
+	    .is_closed = !is_open(t),
 	    .live = t->live,
 	    .opened = t->opened,
 	    .failed = t->failed,
@@ -683,14 +991,14 @@ fill_conn(const struct conn *x, struct client_connection_info *info)
 	    .id = x->id,
 	    .tunnel_id = t->id,
 	    .peer = x->peer,
-	    .destination = t->destination,
+	    .destination = destination_of(x),
 	    .state = x->is_reached      ? "open"
 	             : x->is_connecting ? "connecting"
 	                                : "waiting",
 	    .age_ms = loop_now_ms(t->client->loop) - x->accepted_ms,
 	};
 	if (x->pump != NULL)
-		pump_bytes(x->pump, &info->bytes_up, &info->bytes_down);
+		get_bytes(x, &info->bytes_up, &info->bytes_down);
 }
 
 void
@@ -735,7 +1043,7 @@ client_status(const struct client *c, struct client_status *status)
 	LIST_EACH (at, &c->tunnels) {
 		const struct tunnel *t = LIST_OF(at, struct tunnel, link);
 
-		status->tunnels += t->listener != NULL;
+		status->tunnels += is_open(t);
 		add_live_bytes(t, &status->bytes_up, &status->bytes_down);
 	}
 	status->has_sessions = c->room != NULL;

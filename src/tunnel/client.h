@@ -15,9 +15,11 @@
 
 struct client;
 struct dialer;
+struct end;
 struct err;
 struct hc_target;
 struct loop;
+struct stream;
 struct tunnel_spec;
 struct way_trust;
 
@@ -117,6 +119,18 @@ bool client_accept_identity(struct client *c, struct err *e);
  * (privileged port). Ready for connections when it returns. */
 unsigned client_tunnel_open(
     struct client *c, const struct tunnel_spec *spec, struct err *e);
+
+/* Listens for applications that say by SOCKS or HTTP CONNECT where they want to
+ * go; names are resolved by the listener. A tunnel like others, as above. */
+unsigned client_socks_open(
+    struct client *c, const struct end *local, struct err *e);
+
+/* Joins the stream (stopped; taken unless it fails) to a destination. done
+ * comes once, later, unless the client is closed before: err NULL when both
+ * sides have ended, else why it broke or could not be made. */
+bool client_join(struct client *c, struct stream *local, const struct end *to,
+    void (*done)(void *owner, const struct err *err), void *owner,
+    struct err *e);
 
 /* The tunnel stops listening. Its live connections are reset when end_live is
  * set; else they go on, still listed, and the tunnel is listed as closed until
