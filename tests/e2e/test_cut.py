@@ -33,7 +33,7 @@ def number(name, default):
 TRANSFERS = number("HYCO_CUT_TRANSFERS", 10)
 SIZE = number("HYCO_CUT_MIB", 4) * MIB
 CUTS = number("HYCO_CUTS", 20)
-SEED = number("HYCO_CUT_SEED", random.SystemRandom().randrange(1 << 32))
+SEED = number("HYCO_CUT_SEED", 21)
 AT_ONCE = min(TRANSFERS, 8)
 LONGEST = 600  # seconds a transfer may last before it counts as hung
 
