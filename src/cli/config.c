@@ -416,8 +416,8 @@ keep_key_file(struct config_relay *c, char *file)
 {
 	struct config_relay_memory *m = c->memory;
 
-	m->key_files = mem_grow(
-	    m->key_files, (c->n_key_files + 1) * sizeof *m->key_files);
+	m->key_files =
+	    mem_grow(m->key_files, (c->n_key_files + 1) * sizeof *m->key_files);
 	m->key_files[c->n_key_files++] = keep(m, file);
 	c->key_files = m->key_files;
 }

@@ -20,7 +20,7 @@ struct config_relay {
 	const char *listen;    /* "0.0.0.0:443" */
 	const char *cert_file; /* relative names are resolved already */
 	const char *key_file;
-	struct relay_config relay; /* checked by relay_config_check */
+	struct relay_config relay;    /* checked by relay_config_check */
 	const char *const *key_files; /* those that rules were read from */
 	size_t n_key_files;
 	struct config_relay_memory *memory;

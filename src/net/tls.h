@@ -25,7 +25,7 @@ struct tls_context;
 struct tls_client_options {
 	const char *ca_file; /* trusted besides the system's; NULL: none */
 	bool no_system_ca;   /* trust ca_file alone */
-	bool insecure;	     /* no verification: for tests and benches only */
+	bool insecure;       /* no verification: for tests and benches only */
 };
 
 struct tls_server_options {
@@ -35,10 +35,10 @@ struct tls_server_options {
 
 /* Contexts: NULL and *e (ERR_NOT_FOUND, ERR_TLS, ERR_DENIED for a key file
  * that others may read) when a file cannot be used. ALPN is "http/1.1". */
-struct tls_context *tls_context_client(const struct tls_client_options *o,
-    struct err *e);
-struct tls_context *tls_context_server(const struct tls_server_options *o,
-    struct err *e);
+struct tls_context *tls_context_client(
+    const struct tls_client_options *o, struct err *e);
+struct tls_context *tls_context_server(
+    const struct tls_server_options *o, struct err *e);
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context *c);
 

@@ -86,7 +86,8 @@ read_host(struct hostport *h, const char *text, struct err *e)
 		n -= 2;
 	}
 	if (n == 0 || n > HOST_MAX)
-		return refuse(e, 400, "host", n == 0 ? "is empty" : "is too long");
+		return refuse(
+		    e, 400, "host", n == 0 ? "is empty" : "is too long");
 	memcpy(h->host, text, n);
 	h->host[n] = '\0';
 	if (strchr(h->host, ':') != NULL ? !addr_from_ip(&ip, h->host, 1)
