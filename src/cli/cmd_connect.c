@@ -638,9 +638,16 @@ check_tunnels(const struct option_set *s, struct err *e)
 	const struct option_value *v = &s->at[OPTION_TUNNEL];
 	struct tunnel_spec spec;
 
-	for (unsigned i = 0; i < v->count; i++)
+	for (unsigned i = 0; i < v->count; i++) {
 		if (!end_parse_tunnel(&spec, v->list[i], e))
 			return err_prefix(e, "-L %.80s", v->list[i]);
+		if (spec.local.kind->has_datagrams &&
+		    mode_of(s) == CLIENT_SAMPLE)
+			return err_set(e, ERR_USAGE,
+			    "-L %.80s: /udp needs the hyco way, so it does "
+			    "not go with --mode sample",
+			    v->list[i]);
+	}
 	return check_ends(s, e);
 }
 

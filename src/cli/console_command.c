@@ -512,7 +512,8 @@ print_help(const char *name)
 		     "  BIND is an address of this machine (127.0.0.1 if not "
 		     "given; * for all);\n"
 		     "  IPv6 stands in brackets; unix:/PATH names a socket "
-		     "file on either side.\n"
+		     "file on either side;\n"
+		     "  /udp behind a port means datagrams.\n"
 		     "  Example: tunnel 15432 db.internal:5432");
 	else if (!name)
 		puts("Arrow keys bring lines back, Tab completes.");

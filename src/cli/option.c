@@ -126,7 +126,8 @@ const struct option option_table[OPTION_COUNT] = {
         .help = "open this tunnel: listen here on PORT (on loopback unless "
                 "BIND says otherwise, or on socket:/FILE=) and carry to "
                 "HOST:PORT as the listener sees it (default: the same port "
-                "on its own machine). May be given several times"},
+                "on its own machine); with /udp behind, datagrams. May be "
+                "given several times"},
     [OPTION_SOCKS] = {.name = "socks",
         .letter = 'D',
         .type = OPTION_TYPE_LIST,

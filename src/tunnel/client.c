@@ -14,6 +14,9 @@
  * Two kinds of tunnels are not as -L: behind SOCKS each connection brings its
  * own destination, and is told (request) when that is reached; and one stream
  * that the caller brought (client_join) is a tunnel without a listener.
+ *
+ * A flow of datagrams is a connection, too, with capsules in place of the pump.
+ * Its port belongs to its tunnel: one at /udp, one for each UDP ASSOCIATE.
  */
 #include "tunnel/client.h"
 
@@ -24,11 +27,13 @@
 
 #include "ends/end.h"
 #include "ends/end_socks.h"
+#include "ends/end_udp.h"
 #include "hc/hc_target.h"
 #include "net/addr.h"
 #include "net/loop.h"
 #include "net/pump.h"
 #include "net/stream.h"
+#include "tunnel/datagrams.h"
 #include "tunnel/way.h"
 #include "tunnel/way_hyco_trust.h"
 #include "util/err.h"
@@ -73,7 +78,9 @@ struct tunnel {
 	struct client *client;
 	unsigned id;
 	struct end_listener *listener;
-	struct end_socks *socks; /* instead; both NULL: closed */
+	struct end_socks *socks; /* instead */
+	bool has_datagrams;      /* instead; none of the three: closed */
+	struct list ports;
 	void (*done)(void *owner, const struct err *err); /* of client_join */
 	void *done_owner;
 	struct tunnel_spec spec;
@@ -85,6 +92,13 @@ struct tunnel {
 	char destination[END_TEXT_MAX];
 };
 
+/* Where datagrams come in. */
+struct port {
+	struct list link;
+	struct tunnel *tunnel;
+	struct end_udp *udp;
+};
+
 struct conn {
 	struct list link;  /* in its tunnel */
 	struct list queue; /* in client.waiting */
@@ -92,6 +106,7 @@ struct conn {
 	uint64_t id;
 	struct stream *local;              /* until the pump has it */
 	struct end_socks_request *request; /* instead of it */
+	struct end_udp_flow *flow;         /* instead of both */
 	struct stream *remote;             /* of a request, until it is open */
 	struct end *to;    /* of a request; NULL: the tunnel's */
 	char *destination; /* the same in words */
@@ -100,6 +115,7 @@ struct conn {
 	const struct way *way; /* of the dial */
 	struct timer retry;    /* the next dial; then: the answer is late */
 	struct pump *pump;
+	struct datagrams *datagrams; /* of a flow: instead */
 	bool
 	    is_connecting; /* counted so: not reached, or to be dialled again */
 	bool is_reached;   /* counted as live */
@@ -145,7 +161,7 @@ free_tunnel(void *object)
 static bool
 is_open(const struct tunnel *t)
 {
-	return t->listener != NULL || t->socks != NULL;
+	return t->listener != NULL || t->socks != NULL || t->has_datagrams;
 }
 
 static void
@@ -163,9 +179,19 @@ destination_of(const struct conn *x)
 	return x->destination != NULL ? x->destination : x->tunnel->destination;
 }
 
+static bool
+is_carrying(const struct conn *x)
+{
+	return x->pump != NULL || x->datagrams != NULL;
+}
+
 static void
 get_bytes(const struct conn *x, uint64_t *up, uint64_t *down)
 {
+	if (x->datagrams != NULL) {
+		datagrams_bytes(x->datagrams, up, down);
+		return;
+	}
 	pump_bytes(x->pump, up, down);
 	*up += x->early;
 }
@@ -202,8 +228,12 @@ stop_pump(struct conn *x, const char *why)
 	}
 	x->is_reached = false;
 	log_end(x, up, down, why);
-	pump_close(x->pump);
+	if (x->pump != NULL)
+		pump_close(x->pump);
+	if (x->datagrams != NULL)
+		datagrams_close(x->datagrams);
 	x->pump = NULL;
+	x->datagrams = NULL;
 }
 
 static void
@@ -247,6 +277,9 @@ end_local(struct conn *x, const struct err *err)
 	if (x->local != NULL)
 		stream_reset(x->local);
 	x->local = NULL;
+	if (x->flow != NULL)
+		end_udp_flow_close(x->flow);
+	x->flow = NULL;
 }
 
 /* Ends a connection in whatever state; its tunnel may end with it. */
@@ -258,7 +291,7 @@ drop(struct conn *x, const char *why)
 
 	leave_queue(x);
 	stop_connecting(x);
-	if (x->pump != NULL)
+	if (is_carrying(x))
 		stop_pump(x, why);
 	if (x->remote != NULL)
 		stream_reset(x->remote);
@@ -441,6 +474,63 @@ take_remote(struct conn *x, struct stream *s)
 	stream_set_owner(s, &remote_events, x);
 }
 
+/* --- carrying datagrams --- */
+
+static void
+on_flow_datagram(void *owner, uint8_t *data, size_t len)
+{
+	struct conn *x = owner;
+
+	datagrams_send(x->datagrams, data, len);
+}
+
+static void
+on_flow_expire(void *owner)
+{
+	struct conn *x = owner;
+	struct client *c = x->tunnel->client;
+
+	drop(x, "idle, or its port is closed");
+	start_waiting(c);
+}
+
+static const struct end_udp_flow_events flow_events = {
+    .on_datagram = on_flow_datagram,
+    .on_expire = on_flow_expire,
+};
+
+static void
+on_capsule(void *owner, const uint8_t *data, size_t len)
+{
+	struct conn *x = owner;
+
+	end_udp_flow_send(x->flow, data, len);
+}
+
+static void
+on_capsules_pause(void *owner, bool paused)
+{
+	struct conn *x = owner;
+
+	if (paused)
+		end_udp_flow_stop(x->flow);
+	else
+		end_udp_flow_start(x->flow);
+}
+
+static void
+on_capsules_done(void *owner, const struct err *err)
+{
+	on_pump_done(owner, err, false);
+}
+
+static const struct datagrams_events datagrams_events = {
+    .on_open = on_pump_open,
+    .on_datagram = on_capsule,
+    .on_pause = on_capsules_pause,
+    .on_done = on_capsules_done,
+};
+
 static void
 on_dial_open(void *owner, struct stream *s)
 {
@@ -454,6 +544,12 @@ on_dial_open(void *owner, struct stream *s)
 		timer_set(&x->retry, c->o.ready_ms);
 	} else {
 		reach(x);
+	}
+	if (x->flow != NULL) {
+		x->datagrams = datagrams_open(s, &datagrams_events, x);
+		end_udp_flow_start(x->flow);
+		start_waiting(c);
+		return;
 	}
 	if (x->request != NULL) {
 		take_remote(x, s);
@@ -543,6 +639,17 @@ dial_options(const struct client *c)
 	};
 }
 
+/* The ends that only sessions carry. */
+static bool
+check_sessions(const struct client *c, const char *what, struct err *e)
+{
+	return c->room != NULL ||
+	       err_set(e, ERR_USAGE,
+	           "%s needs the hyco way, and this client speaks the %s way "
+	           "(--mode, or all that the listener knows)",
+	           what, c->way->name);
+}
+
 static bool
 check_destination(const struct client *c, const struct end *to, struct err *e)
 {
@@ -553,6 +660,8 @@ check_destination(const struct client *c, const struct end *to, struct err *e)
 		    "the %s way cannot name %s: give it to the listener as "
 		    "its --default-target",
 		    c->way->name, end_print(to, text));
+	if (to->kind->has_datagrams && !check_sessions(c, "/udp", e))
+		return false;
 	if (!to->kind->has_path && to->at.port == 0)
 		return err_set(
 		    e, ERR_USAGE, "the destination needs a port that is not 0");
@@ -577,6 +686,7 @@ dial(void *owner)
 		o.path = to->path;
 	else
 		o.destination = &to->at;
+	o.has_datagrams = to->kind->has_datagrams;
 	x->way = c->way;
 	x->dial = c->way->open_dial(&o, &dial_events, x);
 }
@@ -640,6 +750,18 @@ make_conn(struct tunnel *t, const struct addr *peer)
 }
 
 static void
+set_destination(
+    struct conn *x, const struct end_kind *kind, const struct hostport *target)
+{
+	char text[END_TEXT_MAX];
+
+	x->to = mem_zalloc(sizeof(*x->to));
+	x->to->kind = kind;
+	x->to->at = *target;
+	x->destination = mem_strdup(end_print(x->to, text));
+}
+
+static void
 on_accept(void *owner, struct stream *s, const struct addr *peer)
 {
 	struct tunnel *t = owner;
@@ -655,6 +777,79 @@ on_accept(void *owner, struct stream *s, const struct addr *peer)
 	start_waiting(c);
 }
 
+/* --- flows --- */
+
+static void
+on_flow(void *owner, struct end_udp_flow *f)
+{
+	struct port *p = owner;
+	struct tunnel *t = p->tunnel;
+	const struct hostport *target = end_udp_flow_target(f);
+	struct conn *x;
+	struct err err;
+
+	if (!has_room(t, &err)) {
+		end_udp_flow_close(f);
+		tell_error(t->client, t->id, &err);
+		return;
+	}
+	x = make_conn(t, end_udp_flow_peer(f));
+	x->flow = f;
+	end_udp_flow_set_owner(f, &flow_events, x);
+	if (target != NULL)
+		set_destination(x, &end_kind_udp, target);
+	start_waiting(t->client);
+}
+
+static void
+close_port(struct port *p)
+{
+	list_remove(&p->link);
+	end_udp_close(p->udp);
+	loop_bury(p->tunnel->client->loop, p, free);
+}
+
+/* An association of SOCKS 5 ends with its connection. */
+static void
+on_port_over(void *owner)
+{
+	struct port *p = owner;
+	struct tunnel *t = p->tunnel;
+
+	close_port(p);
+	look_if_over(t);
+}
+
+static const struct end_udp_events port_events = {
+    .on_flow = on_flow,
+    .on_over = on_port_over,
+};
+
+static struct port *
+make_port(struct tunnel *t)
+{
+	struct port *p = mem_zalloc(sizeof(*p));
+
+	p->tunnel = t;
+	list_init(&p->link);
+	return p;
+}
+
+static void
+associate(struct tunnel *t, struct end_socks_request *r)
+{
+	struct port *p = make_port(t);
+	struct err err;
+
+	p->udp = end_socks_associate(r, NULL, &port_events, p, &err);
+	if (p->udp == NULL) {
+		free(p);
+		tell_error(t->client, t->id, &err);
+		return;
+	}
+	list_append(&t->ports, &p->link);
+}
+
 /* --- requests of -D --- */
 
 static void
@@ -662,16 +857,11 @@ on_socks_request(void *owner, struct end_socks_request *r)
 {
 	struct tunnel *t = owner;
 	struct client *c = t->client;
-	char text[END_TEXT_MAX];
 	struct conn *x;
 	struct err err;
 
-	if (end_socks_command(r) != SOCKS_WIRE_CONNECT) {
-		err_set(&err, ERR_USAGE,
-		    "an application asked for something else than a "
-		    "connection");
-		end_socks_refuse(r, &err);
-		tell_error(c, t->id, &err);
+	if (end_socks_command(r) == SOCKS_WIRE_UDP) {
+		associate(t, r);
 		return;
 	}
 	if (!has_room(t, &err)) {
@@ -682,10 +872,7 @@ on_socks_request(void *owner, struct end_socks_request *r)
 	x = make_conn(t, end_socks_peer(r));
 	x->request = r;
 	end_socks_request_set_owner(r, x);
-	x->to = mem_zalloc(sizeof(*x->to));
-	x->to->kind = &end_kind_tcp;
-	x->to->at = *end_socks_target(r);
-	x->destination = mem_strdup(end_print(x->to, text));
+	set_destination(x, &end_kind_tcp, end_socks_target(r));
 	start_waiting(c);
 }
 
@@ -735,40 +922,37 @@ static const struct end_socks_events socks_events = {
     .on_pause = on_pause,
 };
 
-/* The ends that only sessions carry. */
-static bool
-check_sessions(const struct client *c, const char *what, struct err *e)
-{
-	return c->room != NULL ||
-	       err_set(e, ERR_USAGE,
-	           "%s needs the hyco way, and this client speaks the %s way "
-	           "(--mode, or all that the listener knows)",
-	           what, c->way->name);
-}
-
 static bool
 check_spec(
     const struct client *c, const struct tunnel_spec *spec, struct err *e)
 {
-	if (spec->local.kind->has_datagrams || spec->remote.kind->has_datagrams)
-		return err_set(e, ERR_USAGE,
-		    "datagrams (/udp) cannot be carried in the %s way",
-		    c->way->name);
 	return check_destination(c, &spec->remote, e);
 }
 
 static const struct addr *
 get_address(const struct tunnel *t, size_t i)
 {
-	return t->listener != NULL ? end_listener_addr(t->listener, i)
-	                           : end_socks_addr(t->socks, i);
+	if (t->listener != NULL)
+		return end_listener_addr(t->listener, i);
+	if (t->socks != NULL)
+		return end_socks_addr(t->socks, i);
+	return end_udp_addr(LIST_OF(t->ports.next, struct port, link)->udp, i);
+}
+
+static size_t
+count_addresses(const struct tunnel *t)
+{
+	if (t->listener != NULL)
+		return end_listener_count(t->listener);
+	if (t->socks != NULL)
+		return end_socks_count(t->socks);
+	return end_udp_count(LIST_OF(t->ports.next, struct port, link)->udp);
 }
 
 static void
 print_listen(struct tunnel *t)
 {
-	size_t n = t->listener != NULL ? end_listener_count(t->listener)
-	                               : end_socks_count(t->socks);
+	size_t n = count_addresses(t);
 	char text[ADDR_TEXT_MAX];
 	size_t at = 0;
 
@@ -776,6 +960,8 @@ print_listen(struct tunnel *t)
 		at += (size_t)snprintf(t->listen + at, sizeof(t->listen) - at,
 		    "%s%s", i > 0 ? ", " : "",
 		    addr_print(get_address(t, i), text));
+	if (t->has_datagrams && at < sizeof(t->listen))
+		snprintf(t->listen + at, sizeof(t->listen) - at, "/udp");
 }
 
 static struct tunnel *
@@ -785,6 +971,7 @@ make_tunnel(struct client *c)
 
 	t->client = c;
 	list_init(&t->conns);
+	list_init(&t->ports);
 	return t;
 }
 
@@ -794,6 +981,32 @@ add_tunnel(struct tunnel *t)
 	t->id = ++t->client->last_tunnel;
 	list_append(&t->client->tunnels, &t->link);
 	return t->id;
+}
+
+static bool
+listen_for_flows(struct tunnel *t, struct err *e)
+{
+	struct port *p = make_port(t);
+
+	p->udp = end_udp_open(
+	    t->client->loop, &t->spec.local, NULL, &port_events, p, e);
+	if (p->udp == NULL) {
+		free(p);
+		return false;
+	}
+	list_append(&t->ports, &p->link);
+	t->has_datagrams = true;
+	return true;
+}
+
+static bool
+listen_at(struct tunnel *t, struct err *e)
+{
+	if (t->spec.local.kind->has_datagrams)
+		return listen_for_flows(t, e);
+	t->listener =
+	    end_listen(t->client->loop, &t->spec.local, &listener_events, t, e);
+	return t->listener != NULL;
 }
 
 unsigned
@@ -806,8 +1019,7 @@ client_tunnel_open(
 		return 0;
 	t = make_tunnel(c);
 	t->spec = *spec;
-	t->listener = end_listen(c->loop, &spec->local, &listener_events, t, e);
-	if (t->listener == NULL) {
+	if (!listen_at(t, e)) {
 		free(t);
 		return 0;
 	}
@@ -869,9 +1081,9 @@ find_tunnel(const struct client *c, unsigned id)
 	return NULL;
 }
 
-/* Applications whose request is not answered yet end with it. */
+/* Requests that are not answered, and flows, end with it. */
 static void
-close_socks(struct tunnel *t, const char *why)
+close_ports(struct tunnel *t, const char *why)
 {
 	struct end_socks *socks = t->socks;
 	struct list *at, *after;
@@ -879,11 +1091,15 @@ close_socks(struct tunnel *t, const char *why)
 	LIST_EACH_SAFE (at, after, &t->conns) {
 		struct conn *x = LIST_OF(at, struct conn, link);
 
-		if (x->request != NULL)
+		if (x->request != NULL || x->flow != NULL)
 			drop(x, why);
 	}
+	LIST_EACH_SAFE (at, after, &t->ports)
+		close_port(LIST_OF(at, struct port, link));
+	t->has_datagrams = false;
 	t->socks = NULL;
-	end_socks_close(socks);
+	if (socks != NULL)
+		end_socks_close(socks);
 }
 
 /* The last of its connections takes the tunnel along. */
@@ -895,8 +1111,8 @@ close_tunnel(struct tunnel *t, bool end_live, const char *why)
 	if (t->listener != NULL)
 		end_listener_close(t->listener);
 	t->listener = NULL;
-	if (t->socks != NULL)
-		close_socks(t, why);
+	if (t->socks != NULL || t->has_datagrams)
+		close_ports(t, why);
 	if (list_is_empty(&t->conns)) {
 		look_if_over(t);
 		return;
@@ -932,7 +1148,7 @@ add_live_bytes(const struct tunnel *t, uint64_t *up, uint64_t *down)
 		const struct conn *x = LIST_OF(at, struct conn, link);
 		uint64_t more_up, more_down;
 
-		if (x->pump == NULL)
+		if (!is_carrying(x))
 			continue;
 		get_bytes(x, &more_up, &more_down);
 		*up += more_up;
@@ -997,7 +1213,7 @@ fill_conn(const struct conn *x, struct client_connection_info *info)
 	                                : "waiting",
 	    .age_ms = loop_now_ms(t->client->loop) - x->accepted_ms,
 	};
-	if (x->pump != NULL)
+	if (is_carrying(x))
 		get_bytes(x, &info->bytes_up, &info->bytes_down);
 }
 

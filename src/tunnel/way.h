@@ -58,6 +58,7 @@ struct way_dial_options {
 	 * login check. */
 	const struct hostport *destination;
 	const char *path;
+	bool has_datagrams;  /* capsules to a UDP port; ways with rooms */
 	uint64_t timeout_ms; /* until the destination is reached */
 	uint64_t ping_ms;
 	uint64_t half_idle_ms;

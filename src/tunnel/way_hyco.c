@@ -365,7 +365,7 @@ open_dial(const struct way_dial_options *o,
 		d->target.kind = MUX_UNIX;
 	} else if (o->destination != NULL) {
 		d->host = mem_strdup(o->destination->host);
-		d->target.kind = MUX_TCP;
+		d->target.kind = o->has_datagrams ? MUX_UDP : MUX_TCP;
 		d->target.port = o->destination->port;
 	}
 	d->target.host = d->host;

@@ -25,7 +25,9 @@
 #include "net/sock.h"
 #include "net/stream.h"
 #include "net/tls.h"
+#include "net/udp.h"
 #include "session/session.h"
+#include "tunnel/datagrams.h"
 #include "util/err.h"
 #include "util/list.h"
 #include "util/log.h"
@@ -96,7 +98,9 @@ struct visit {
 	struct mux_request *request; /* not answered */
 	struct end_dial *dial;       /* destination */
 	struct pump *pump;           /* carrying */
-	struct addr addr;            /* the destination's, as connected */
+	struct datagrams *datagrams; /* carrying, with udp */
+	struct udp *udp;
+	struct addr addr; /* the destination's, as connected */
 	struct end to;
 	unsigned generation;
 	uint64_t started_ms;
@@ -118,6 +122,32 @@ age_ms(const struct guest *g, uint64_t since_ms)
 	return loop_now_ms(g->host->o.loop) - since_ms;
 }
 
+static bool
+is_carrying(const struct visit *v)
+{
+	return v->pump != NULL || v->datagrams != NULL;
+}
+
+static void
+get_bytes(const struct visit *v, uint64_t *up, uint64_t *down)
+{
+	if (v->pump != NULL)
+		pump_bytes(v->pump, down, up);
+	else
+		datagrams_bytes(v->datagrams, down, up);
+}
+
+static void
+stop_carrying(struct visit *v)
+{
+	if (v->pump != NULL) {
+		pump_close(v->pump);
+		return;
+	}
+	datagrams_close(v->datagrams);
+	udp_close(v->udp);
+}
+
 static void
 drop_visit(struct visit *v)
 {
@@ -128,8 +158,8 @@ drop_visit(struct visit *v)
 		end_dial_close(v->dial);
 	if (v->request != NULL)
 		mux_request_set_owner(v->request, NULL);
-	if (v->pump != NULL) {
-		pump_close(v->pump);
+	if (is_carrying(v)) {
+		stop_carrying(v);
 		h->o.counts->live--;
 	} else {
 		h->n_pending--;
@@ -176,7 +206,7 @@ finish(struct visit *v, const char *why)
 	uint64_t up = 0, down = 0;
 	char text[END_TEXT_MAX];
 
-	pump_bytes(v->pump, &down, &up);
+	get_bytes(v, &up, &down);
 	counts->bytes_up += up;
 	counts->bytes_down += down;
 	g->up += up;
@@ -237,30 +267,112 @@ is_allowed(const struct visit *v, struct err *why)
 	return policy_decide(g->host->policy, &r, why);
 }
 
-static void
-on_reached(void *owner, struct stream *s, const struct addr *addr)
+/* The destination is there; the answer goes out. */
+static struct stream *
+accept_request(struct visit *v, const struct addr *addr)
 {
-	struct visit *v = owner;
 	struct way_hyco_host *h = v->guest->host;
-	struct end_dial *dial = v->dial;
 	struct mux_request *r = v->request;
-	struct err why;
 
+	end_dial_close(v->dial);
 	v->dial = NULL;
-	end_dial_close(dial);
-	v->addr = *addr;
-	if (sock_is(s))
-		sock_set_keepalive(s, KEEPALIVE_S);
-	stream_set_turn(s, MUX_TURN);
 	v->request = NULL;
-	v->pump = pump_open(s, mux_accept(r, NULL), &pump_events, v);
+	v->addr = *addr;
 	h->n_pending--;
 	h->o.counts->live++;
 	h->o.counts->served++;
 	v->guest->served++;
-	if (v->generation != h->generation && !is_allowed(v, &why))
+	return mux_accept(r, NULL);
+}
+
+/* The rules may be others than those it was dialled by. */
+static void
+judge_again(struct visit *v)
+{
+	struct err why;
+
+	if (v->generation != v->guest->host->generation && !is_allowed(v, &why))
 		finish(v, why.text);
 }
+
+static void
+on_reached(void *owner, struct stream *s, const struct addr *addr)
+{
+	struct visit *v = owner;
+
+	if (sock_is(s))
+		sock_set_keepalive(s, KEEPALIVE_S);
+	stream_set_turn(s, MUX_TURN);
+	v->pump = pump_open(s, accept_request(v, addr), &pump_events, v);
+	judge_again(v);
+}
+
+/* --- visits: datagrams --- */
+
+static void
+on_capsule(void *owner, const uint8_t *data, size_t len)
+{
+	struct visit *v = owner;
+
+	udp_send(v->udp, NULL, data, len);
+}
+
+static void
+on_capsules_pause(void *owner, bool paused)
+{
+	struct visit *v = owner;
+
+	if (paused)
+		udp_stop(v->udp);
+	else
+		udp_start(v->udp);
+}
+
+static void
+on_capsules_done(void *owner, const struct err *err)
+{
+	struct err why;
+
+	if (err == NULL) {
+		finish(owner, "end");
+		return;
+	}
+	why = *err;
+	err_prefix(&why, "sender");
+	finish(owner, why.text);
+}
+
+static const struct datagrams_events datagrams_events = {
+    .on_datagram = on_capsule,
+    .on_pause = on_capsules_pause,
+    .on_done = on_capsules_done,
+};
+
+static void
+on_datagram(void *owner, uint8_t *data, size_t len, const struct udp_way *way)
+{
+	struct visit *v = owner;
+
+	(void)way;
+	datagrams_send(v->datagrams, data, len);
+}
+
+static const struct udp_events udp_events = {.on_datagram = on_datagram};
+
+static void
+on_udp_reached(void *owner, struct udp *u, const struct addr *addr)
+{
+	struct visit *v = owner;
+
+	v->udp = u;
+	v->datagrams =
+	    datagrams_open(accept_request(v, addr), &datagrams_events, v);
+	udp_set_owner(u, &udp_events, v);
+	udp_start(u);
+	judge_again(v);
+}
+
+/* --- visits: no destination --- */
 
 /* The rule and the resolved address are nobody's business but ours. */
 static void
@@ -300,6 +412,7 @@ on_not_reached(void *owner, const struct err *given)
 static const struct end_dial_events dial_events = {
     .on_open = on_reached,
     .on_error = on_not_reached,
+    .on_udp = on_udp_reached,
 };
 
 static void
@@ -322,8 +435,8 @@ static bool
 read_target(struct end *to, const struct mux_target *t, const char **say)
 {
 	memset(to, 0, sizeof(*to));
-	to->kind = &end_kind_tcp;
-	if (t->kind == MUX_TCP) {
+	to->kind = t->kind == MUX_UDP ? &end_kind_udp : &end_kind_tcp;
+	if (t->kind == MUX_TCP || t->kind == MUX_UDP) {
 		*say = "the destination is none";
 		if (strlen(t->host) > HOST_MAX || !host_is_valid(t->host) ||
 		    t->port == 0)
@@ -444,7 +557,7 @@ end_visits(struct guest *g, const char *why)
 	LIST_EACH_SAFE (at, after, &g->visits) {
 		struct visit *v = LIST_OF(at, struct visit, link);
 
-		if (v->pump != NULL) {
+		if (is_carrying(v)) {
 			finish(v, why);
 			n++;
 		} else {
@@ -770,7 +883,7 @@ judge_visits(struct guest *g)
 		struct visit *v = LIST_OF(at, struct visit, link);
 		struct err why;
 
-		if (v->pump == NULL || is_allowed(v, &why))
+		if (!is_carrying(v) || is_allowed(v, &why))
 			continue;
 		err_prefix(&why, "ended by new rules");
 		finish(v, why.text);
@@ -836,9 +949,9 @@ way_hyco_host_add_bytes(
 			const struct visit *v = LIST_OF(in, struct visit, link);
 			uint64_t more_up, more_down;
 
-			if (v->pump == NULL)
+			if (!is_carrying(v))
 				continue;
-			pump_bytes(v->pump, &more_down, &more_up);
+			get_bytes(v, &more_up, &more_down);
 			*up += more_up;
 			*down += more_down;
 		}

@@ -182,6 +182,120 @@ def test_socks_console(far, web):
             pass
 
 
+# --- datagrams ---
+
+@pytest.fixture
+def udp_echo():
+    """Sends back what comes; an empty datagram, too."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    s.bind(("127.0.0.1", 0))
+    port = s.getsockname()[1]
+
+    def serve():
+        while True:
+            data, peer = s.recvfrom(65536)
+            if data == b"stop":
+                return
+            s.sendto(data, peer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+        c.sendto(b"stop", ("127.0.0.1", port))
+    thread.join(PATIENCE)
+    s.close()
+
+
+def udp_port(sender):
+    return int(sender.wait_line(r"^tunnel 1: \S+:(\d+)/udp -> ").group(1))
+
+
+def udp_socket(port):
+    c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    c.settimeout(PATIENCE)
+    c.connect(("127.0.0.1", port))
+    return c
+
+
+def test_udp(far, udp_echo):
+    """Borders and sizes stay, from nothing to the largest."""
+    sender = connect(far, "-L", f"0:127.0.0.1:{udp_echo}/udp")
+    with udp_socket(udp_port(sender)) as c:
+        for size in (1, 0, 1200, 1500, 16384, 65507):
+            data = os.urandom(size)
+            c.send(data)
+            assert c.recv(65536) == data
+    assert sender.stop() == 0
+    far.listener.wait_line(r"connection closed .*destination=127.0.0.1:\d+/udp "
+                           r"up=84592 down=84592")
+
+
+def test_udp_flows(far, udp_echo):
+    """Each peer is a flow of its own, and gets its own answers."""
+    sender = connect(far, "-L", f"0:127.0.0.1:{udp_echo}/udp")
+    port = udp_port(sender)
+    peers = [udp_socket(port) for _ in range(200)]
+    try:
+        for i, c in enumerate(peers):
+            c.send(b"%d" % i)
+        for i, c in enumerate(peers):
+            assert c.recv(65536) == b"%d" % i
+    finally:
+        for c in peers:
+            c.close()
+
+
+def test_udp_console(far, udp_echo):
+    sender = connect(far, stdin=subprocess.PIPE)
+    sender.write(f"tunnel 0/udp 127.0.0.1:{udp_echo}\n")
+    with udp_socket(udp_port(sender)) as c:
+        c.send(b"hello")
+        assert c.recv(100) == b"hello"
+    sender.write("list\nclose 1 --end\nexit\n")
+    assert sender.wait() == 0
+    assert "/udp" in sender.text("out")
+
+
+def test_udp_policy(far, tmp_path, udp_echo):
+    """A rule for TCP opens no datagrams."""
+    policy = tmp_path / "policy"
+    policy.write_text("user *\nallow tcp 127.0.0.1 *\n")
+    policy.chmod(0o600)
+    far.listener.stop()
+    far.listener = far.listen("--policy", policy)
+    sender = connect(far, "-L", f"0:127.0.0.1:{udp_echo}/udp")
+    with udp_socket(udp_port(sender)) as c:
+        c.send(b"hello")
+        far.listener.wait_line(r"connection refused .*/udp .*status=403")
+        sender.wait_line(r"connection failed .*policy")
+
+
+def test_udp_sample(far):
+    sender = far.connect("-L", "0:127.0.0.1:53/udp", "--mode", "sample")
+    assert sender.wait() == 2
+    assert "hyco way" in sender.text("err")
+
+
+def test_socks_udp(far, udp_echo):
+    """UDP ASSOCIATE: datagrams name their destination; the connection that
+    asked keeps it."""
+    port = tunnel_port(connect(far, "-D", "0"))
+    where = b"\0\0\0\3\x09localhost" + udp_echo.to_bytes(2, "big")
+    with dial(port) as control:
+        control.sendall(b"\5\1\0")
+        assert receive_exactly(control, 2) == b"\5\0"
+        control.sendall(b"\5\3\0\1\0\0\0\0\0\0")
+        answer = receive_exactly(control, 10)
+        assert answer[:4] == b"\5\0\0\1"
+        with udp_socket(int.from_bytes(answer[8:], "big")) as c:
+            for data in (b"one", os.urandom(9000), b"three"):
+                c.send(where + data)
+                assert c.recv(65536).endswith(data)
+    far.listener.wait_line(r"connection closed .*/udp ")
+
+
 # --- unix ---
 
 def test_unix_destination(far, tmp_path):
