@@ -14,9 +14,10 @@
  * with the bandwidth-delay product up to MUX_WINDOW_MAX under the budget. When
  * the mux breaks every channel reports ERR_RESET.
  *
- * Fairness: frames of at most MUX_FRAME bytes, round robin among channels that
- * have something to send; while the stream beneath holds more than a mark the
- * mux hands over nothing, so that a small message waits behind little.
+ * Fairness: frames of at most MUX_FRAME bytes (MUX_TURN while no other channel
+ * waits), round robin among channels that have something to send; while the
+ * stream beneath holds more than a mark the mux hands over nothing, so that a
+ * small message waits behind little.
  */
 #pragma once
 #include <stdbool.h>
@@ -30,12 +31,15 @@ struct mux;
 struct mux_budget;
 struct mux_request;
 
-/* The best size of one write of bulk: whole frames (stream_set_turn of the
- * source). With their headers and those of the end-to-end TLS, four fill one
- * piece of the session, hence one message and four TLS records of the carrier;
- * one byte more would make a small message of its own. */
+/* The best size of one write of bulk (stream_set_turn of the source): one frame
+ * for a channel that is alone, else whole frames. With its headers and those of
+ * the end-to-end TLS it fits one piece of the session, hence one message and
+ * four TLS records of the carrier; a few bytes more would make a small message
+ * of their own. */
 #define MUX_FRAME 16345
 #define MUX_TURN (4 * MUX_FRAME)
+/* What we take, and say so. */
+#define MUX_FRAME_MAX 65536
 #define MUX_WINDOW_MIN (256 * 1024)
 #define MUX_WINDOW_MAX (16 * 1024 * 1024)
 #define MUX_CHANNELS_MAX 16384

@@ -292,6 +292,9 @@ hold(struct mux_channel *ch, const uint8_t *data, size_t len)
 	    "memory budget or have fewer of them");
 	abort_stream(ch, NGHTTP2_ENHANCE_YOUR_CALM);
 	mux_channel_fail(ch, &e);
+	/* At once, so that the next channel need not fail, too. */
+	if (buf_len(&ch->in) > 0)
+		drop_in(ch, buf_len(&ch->in));
 }
 
 static void
@@ -447,7 +450,7 @@ mux_channel_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length,
 {
 	struct mux *m = owner;
 	struct mux_channel *ch = nghttp2_session_get_stream_user_data(ng, id);
-	size_t all, n;
+	size_t all, n, most;
 
 	(void)buf;
 	(void)source;
@@ -461,8 +464,11 @@ mux_channel_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length,
 	n = available(ch);
 	if (n > length)
 		n = length;
-	if (n > MUX_FRAME)
-		n = MUX_FRAME;
+	most = m->most - m->used;
+	if (most < MUX_FRAME || m->busy > ch->is_busy)
+		most = MUX_FRAME;
+	if (n > most)
+		n = most;
 	if (n == 0 && (all > 0 || !ch->base.is_shut)) {
 		ch->is_deferred = true;
 		return NGHTTP2_ERR_DEFERRED;

@@ -30,9 +30,9 @@ struct mux_channel {
 	struct list probe_link; /* in mux->probed */
 	struct list grown_link; /* in mux->grown */
 	struct deferred wake;
-	struct buf in;         /* came, not yet taken by the owner */
-	struct buf out;        /* written, not yet in a frame */
-	const uint8_t *direct; /* scratch of the write that is under way */
+	struct buf in;   /* came, not yet taken by the owner */
+	struct buf out;  /* written, not yet in a frame */
+	uint8_t *direct; /* scratch of the write that is under way */
 	size_t direct_len;
 	struct mux_head *head;       /* while a list is being read */
 	struct mux_request *request; /* server: not answered yet */

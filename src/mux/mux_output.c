@@ -2,9 +2,10 @@
  *
  * Frames on their way out. One flush gathers frames in a block of the loop's
  * scratch memory, payload copied once from where it lies, and hands the block
- * to the stream below in one write. nghttp2 chooses the channel of each frame:
- * in turn, who sent least first, so that a small message goes before the next
- * frame of bulk. While several channels have something to say a block is
+ * to the stream below in one write. A write of bulk that is one frame is not
+ * copied: its head goes into the headroom. nghttp2 chooses the channel of each
+ * frame: in turn, who sent least first, so that a small message goes before the
+ * next frame of bulk. While several channels have something to say a block is
  * small; while the stream below is above its mark there is none.
  */
 #include <assert.h>
@@ -21,6 +22,45 @@
 
 #define BLOCK_ROOM (LOOP_BLOCK_SIZE - STREAM_HEADROOM)
 
+_Static_assert(GATHER_ALONE + 9 + MUX_FRAME <= BLOCK_ROOM,
+    "the last frame of a block must fit");
+
+static bool
+is_early(const struct mux *m)
+{
+	return !m->is_server && m->login != MUX_LOGIN_GOOD;
+}
+
+/* nghttp2 means 16 KiB if it is not asked for more; it keeps to windows and to
+ * what the other side takes. mux_channel_read has the last word. */
+static ssize_t
+on_read_length(nghttp2_session *ng, uint8_t type, int32_t id,
+    int32_t session_window, int32_t window, uint32_t frame_max, void *owner)
+{
+	(void)ng;
+	(void)type;
+	(void)id;
+	(void)session_window;
+	(void)window;
+	(void)frame_max;
+	(void)owner;
+	return MUX_TURN;
+}
+
+/* The write that is under way, whole, as one frame. */
+static void
+send_in_place(struct mux_channel *ch, const uint8_t *head)
+{
+	struct mux *m = ch->mux;
+	uint8_t *at = ch->direct - 9;
+	const size_t n = 9 + ch->direct_len;
+
+	memcpy(at, head, 9);
+	ch->direct_len = 0;
+	if (!stream_write(m->below, at, n))
+		m->is_full = true;
+}
+
 static int
 on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head,
     size_t length, nghttp2_data_source *source, void *owner)
@@ -32,9 +72,14 @@ on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head,
 
 	(void)source;
 	assert(ch && m->used + 9 + length <= BLOCK_ROOM);
-	memcpy(to, head, 9);
-	mux_channel_consume(ch, to + 9, length);
-	m->used += 9 + length;
+	if (m->used == 0 && length > 0 && length == ch->direct_len &&
+	    buf_len(&ch->out) == 0 && !is_early(m)) {
+		send_in_place(ch, head);
+	} else {
+		memcpy(to, head, 9);
+		mux_channel_consume(ch, to + 9, length);
+		m->used += 9 + length;
+	}
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 		ch->sent_end = true;
 		ch->end_at = m->below->bytes_out + m->used;
@@ -80,6 +125,8 @@ on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *owner)
 void
 mux_output_set_callbacks(nghttp2_session_callbacks *c)
 {
+	nghttp2_session_callbacks_set_data_source_read_length_callback(
+	    c, on_read_length);
 	nghttp2_session_callbacks_set_send_data_callback(c, on_send_data);
 	nghttp2_session_callbacks_set_on_frame_send_callback(c, on_frame_send);
 }
@@ -133,9 +180,9 @@ mux_output_flush(struct mux *m)
 	m->sending = true;
 	m->block = loop_block_take(m->loop);
 	m->used = 0;
-	m->most = !m->is_server && m->login != MUX_LOGIN_GOOD ? GATHER_EARLY
-	          : m->busy > 1                               ? GATHER_SHARED
-	                                                      : GATHER_ALONE;
+	m->most = is_early(m)   ? GATHER_EARLY
+	          : m->busy > 1 ? GATHER_SHARED
+	                        : GATHER_ALONE;
 	if (gather(m))
 		write_block(m);
 	loop_block_give(m->loop, m->block);

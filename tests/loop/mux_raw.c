@@ -55,6 +55,7 @@ struct raw {
 	struct recorder channels[300];
 	struct err end_err;
 	int counts[16];
+	size_t data_bytes;
 	int ends;
 	int requests;
 	int cancels;
@@ -77,7 +78,7 @@ static void
 frame(struct raw *r, enum frame_type type, int flags, uint32_t stream,
     const void *payload, size_t len)
 {
-	uint8_t f[9 + 17000];
+	static uint8_t f[9 + MUX_FRAME_MAX + 1];
 
 	assert_true(len <= sizeof f - 9);
 	f[0] = (uint8_t)(len >> 16);
@@ -155,6 +156,8 @@ static void
 hear(struct raw *r, const uint8_t *f, size_t len)
 {
 	r->counts[f[3] & 15]++;
+	if (f[3] == DATA)
+		r->data_bytes += len - 9;
 	if (f[3] == GOAWAY)
 		r->goaway = (int32_t)number(f + 13);
 	if (f[3] == RST_STREAM) {
@@ -162,7 +165,6 @@ hear(struct raw *r, const uint8_t *f, size_t len)
 		r->last_rst_stream = number(f + 5);
 		r->rst_calm += r->last_rst == CALM;
 	}
-	(void)len;
 }
 
 static void
@@ -534,11 +536,41 @@ test_not_http2(void **state)
 	raw_close(&r);
 }
 
+/* Bulk of a channel that is alone is one frame, if the other side takes it. */
+static void
+test_large_frames(void **state)
+{
+	static const uint8_t announced[6] = {0, 5, 0, 1, 0, 0};
+	static uint8_t data[MUX_FRAME_MAX];
+	struct raw r;
+
+	(void)state;
+	memstream_fill(data, sizeof data, 0);
+	for (int i = 0; i < 2; i++) {
+		raw_open_server(&r);
+		frame(&r, SETTINGS, 0, 0, announced, i ? 6 : 0);
+		frame(&r, SETTINGS, ACK, 0, NULL, 0);
+		connect_to(&r, 3, "h:1");
+		frame(&r, DATA, 0, 3, data, sizeof data);
+		RUN_UNTIL(r.loop, r.channels[0].bytes == sizeof data);
+		assert_true(
+		    r.channels[0].hash == memstream_fill_hash(sizeof data));
+		assert_int_equal(r.counts[DATA], 0);
+		stream_put(r.channels[0].stream, data, MUX_TURN - 1);
+		stream_put(r.channels[0].stream, data, 1);
+		stream_shutdown(r.channels[0].stream);
+		RUN_UNTIL(r.loop, r.channels[0].drains == 1);
+		RUN_UNTIL(r.loop, r.data_bytes == MUX_TURN);
+		assert_int_equal(r.counts[DATA], i ? 2 : 5);
+		raw_close(&r);
+	}
+}
+
 static void
 test_connection_errors(void **state)
 {
 	struct raw r;
-	uint8_t big[16384 + 1] = {0};
+	static uint8_t big[MUX_FRAME_MAX + 1];
 
 	(void)state;
 	/* DATA without a stream. */
@@ -755,6 +787,7 @@ main(void)
 	    cmocka_unit_test(test_long_list_is_refused),
 	    cmocka_unit_test(test_bad_targets),
 	    cmocka_unit_test(test_not_http2),
+	    cmocka_unit_test(test_large_frames),
 	    cmocka_unit_test(test_connection_errors),
 	    cmocka_unit_test(test_window_overrun),
 	    cmocka_unit_test(test_requests_before_login),
