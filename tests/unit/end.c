@@ -79,6 +79,29 @@ test_forms(void **state)
 	}
 }
 
+static void
+test_local(void **state)
+{
+	char text[END_TEXT_MAX];
+	struct end x;
+	struct err e;
+
+	(void)state;
+	assert_true(end_parse_local(&x, "0", &e));
+	assert_string_equal(end_print(&x, text), "127.0.0.1:0");
+	assert_true(end_parse_local(&x, "[::1]:1080", &e));
+	assert_string_equal(end_print(&x, text), "[::1]:1080");
+	assert_true(end_parse_local(&x, "53/udp", &e));
+	assert_ptr_equal(x.kind, &end_kind_udp);
+	assert_true(end_parse_local(&x, "unix:/run/s", &e));
+	assert_string_equal(x.path, "/run/s");
+	assert_false(end_parse_local(&x, "", &e));
+	assert_false(end_parse_local(&x, "1:2:3", &e));
+	assert_int_equal(e.code, ERR_USAGE);
+	assert_false(end_parse_local(&x, "65536", &e));
+	assert_false(end_parse_local(&x, "name.example:80", &e));
+}
+
 struct fault {
 	const char *text;
 	const char *reason;
@@ -316,6 +339,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_forms),
+	    cmocka_unit_test(test_local),
 	    cmocka_unit_test(test_faults),
 	    cmocka_unit_test(test_long),
 	    cmocka_unit_test(test_round),
