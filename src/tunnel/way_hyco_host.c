@@ -723,6 +723,9 @@ on_end(void *owner, const struct err *err)
 {
 	struct guest *g = owner;
 
+	if (err != NULL &&
+	    (err->code == ERR_PROTOCOL || err->code == ERR_TOO_BIG))
+		session_end(g->session, SESSION_CLOSE_FAULT, err);
 	end_guest(g, err != NULL ? err->text : "end");
 }
 

@@ -304,6 +304,8 @@ on_end(void *owner, const struct err *err)
 		err_set(&copy, ERR_RESET,
 		    "the listener of %.200s ended the session before the login",
 		    k->o.place);
+	if (copy.code == ERR_PROTOCOL || copy.code == ERR_TOO_BIG)
+		session_end(k->session, SESSION_CLOSE_FAULT, &copy);
 	if (k->carriers == 0 && copy.http_status == SESSION_REFUSE_VERSION)
 		miss_way(k,
 		    "another version, or --no-e2e on one side only (both sides "

@@ -662,7 +662,7 @@ def test_broken_http2(rogue, world, recorder, name):
         for at in range(0, len(data), 8192):
             peer.send(frame(DATA, data[at:at + 8192]))
         found = peer.next(CLOSE)
-        assert found is not None and found[1][:2] != b"\0\0"
+        assert found is not None and found[1][:2] == b"\0\x01"
         peer.wait_end()
         say(c, PIECE)
     listen.wait_line(r'session closed session=2 .*reason="the other side ')
