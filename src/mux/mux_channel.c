@@ -378,15 +378,19 @@ mux_channel_take_gone(struct mux_channel *ch, uint32_t code)
 void
 mux_channel_grow(struct mux *m)
 {
+	const bool is_alone = m->probed.next == m->probed.prev;
 	struct list *at, *after;
 
 	LIST_EACH_SAFE (at, after, &m->probed) {
 		struct mux_channel *ch =
 		    LIST_OF(at, struct mux_channel, probe_link);
-		const size_t next = mux_pace_window(
+		size_t next = mux_pace_window(
 		    &m->pace, ch->probe_bytes, ch->window, MUX_WINDOW_MAX);
 
 		list_remove(&ch->probe_link);
+		if (is_alone && next == ch->window)
+			next =
+			    mux_pace_window_alone(ch->probe_bytes, ch->window);
 		if (next == ch->window || ch->is_gone || ch->got_end ||
 		    !grow(ch, next))
 			continue;

@@ -75,6 +75,13 @@ mux_pace_window(
 	return next > window ? next : window;
 }
 
+size_t
+mux_pace_window_alone(uint64_t bytes, size_t window)
+{
+	return window < MUX_PACE_SMALL && bytes * 3 > window ? window * 2
+	                                                     : window;
+}
+
 bool
 mux_guard_take(struct mux_guard *g, uint64_t now_ms, unsigned most)
 {

@@ -42,6 +42,12 @@ size_t mux_pace_part(size_t window);
 size_t mux_pace_window(
     const struct mux_pace *p, uint64_t bytes, size_t window, size_t most);
 
+/* The same for the only channel that got any: a small window grows, too, when
+ * the queues on the way are what fills it. On a fast link its few turns are
+ * soon used up, and stopping and waking the source for each costs much; nobody
+ * else waits behind them. */
+size_t mux_pace_window_alone(uint64_t bytes, size_t window);
+
 #define MUX_GUARD_PERIOD_MS 10000u
 
 /* Counts in periods that follow each other; init by zeros. */

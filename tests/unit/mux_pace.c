@@ -120,6 +120,19 @@ test_guard(void **state)
 	assert_true(mux_guard_take(&g, 30000, 3));
 }
 
+static void
+test_window_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(mux_pace_window_alone(100, 300), 300);
+	assert_int_equal(mux_pace_window_alone(101, 300), 600);
+	assert_int_equal(
+	    mux_pace_window_alone(MUX_PACE_SMALL, MUX_PACE_SMALL - 2),
+	    2 * MUX_PACE_SMALL - 4);
+	assert_int_equal(mux_pace_window_alone(MUX_PACE_SMALL, MUX_PACE_SMALL),
+	    MUX_PACE_SMALL);
+}
+
 int
 main(void)
 {
@@ -128,6 +141,7 @@ main(void)
 	    cmocka_unit_test(test_answer_unasked),
 	    cmocka_unit_test(test_best),
 	    cmocka_unit_test(test_window),
+	    cmocka_unit_test(test_window_alone),
 	    cmocka_unit_test(test_parts_let_grow),
 	    cmocka_unit_test(test_guard),
 	};
