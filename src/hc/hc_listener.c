@@ -70,9 +70,7 @@ struct hc_listener {
 	struct hc_listener_stats stats;
 	size_t attempt;       /* index of the next wait */
 	bool was_online;      /* ever */
-	bool is_pinging;      /* this relay sends more than messages */
 	uint64_t online_ms;   /* loop time of the 101 */
-	uint64_t message_ms;  /* loop time of the last message */
 	uint64_t pong_due_ms; /* loop time */
 	int64_t renew_due_ms; /* wall clock; 0: never */
 	bool leaving;
@@ -240,7 +238,7 @@ silence_limit(const struct hc_listener *h)
 {
 	if (h->o.silence_ms)
 		return h->o.silence_ms;
-	return h->is_pinging ? SILENCE_MS : 0;
+	return ws_was_pinged(h->ws) ? SILENCE_MS : 0;
 }
 
 static uint64_t
@@ -276,8 +274,6 @@ on_due(void *owner)
 	const uint64_t now = loop_now_ms(h->loop);
 	uint64_t limit;
 
-	if (last_in_ms(h) > h->message_ms)
-		h->is_pinging = true;
 	limit = silence_limit(h);
 	if (limit && now - last_in_ms(h) >= limit) {
 		struct err err;
@@ -308,7 +304,6 @@ on_text(void *owner, uint8_t *data, size_t len)
 	struct hc_message m;
 	struct hc_accept *a;
 
-	h->message_ms = loop_now_ms(h->loop);
 	if (h->leaving)
 		return;
 	/* What makes no sense is ignored: the channel is worth more (L19). */
@@ -384,8 +379,7 @@ on_upgrade_open(void *owner, struct ws *w)
 		sock_set_keepalive(bottom, TCP_KEEPALIVE_S);
 	h->stats.connects++;
 	h->was_online = true;
-	h->is_pinging = false;
-	h->online_ms = h->message_ms = loop_now_ms(h->loop);
+	h->online_ms = loop_now_ms(h->loop);
 	h->pong_due_ms = h->online_ms + h->o.keepalive_ms;
 	set_due(h);
 	ws_start(w);

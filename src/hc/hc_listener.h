@@ -29,8 +29,8 @@ struct hc_listener_options {
 	uint64_t renew_ms;     /* 0: after 75 % of the token's life */
 	uint64_t keepalive_ms; /* unasked Pongs; 0: 30,000 */
 	/* A channel without a byte from the relay for so long is dead. 0:
-	 * 90,000 once the relay was seen to send anything but messages (ours
-	 * pings every 30 s), else no limit (Azure may never ping; then a failed
+	 * 90,000 once the relay has sent a Ping (ours does after a second and
+	 * every 30 s), else no limit (Azure may never ping; then a failed
 	 * write or TCP keep-alive tells). */
 	uint64_t silence_ms;
 	uint64_t open_timeout_ms;   /* for each attempt; 0: 30,000 */

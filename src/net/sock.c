@@ -584,6 +584,7 @@ sock_set_keepalive(struct stream *s, unsigned idle_s)
 	int idle = idle_s < 1 ? 1 : idle_s > 32767 ? 32767 : (int)idle_s;
 	int between = idle / 3 > 0 ? idle / 3 : 1;
 	int probes = 3;
+	unsigned patience_ms = (unsigned)(idle + probes * between) * 1000;
 
 	if (setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes)) !=
 	    0)
@@ -592,6 +593,8 @@ sock_set_keepalive(struct stream *s, unsigned idle_s)
 	(void)setsockopt(
 	    fd, IPPROTO_TCP, TCP_KEEPINTVL, &between, sizeof(between));
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms,
+	    sizeof(patience_ms));
 }
 
 int

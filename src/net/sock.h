@@ -27,7 +27,8 @@ bool sock_peer_addr(const struct stream *s, struct addr *a);
 bool sock_local_addr(const struct stream *s, struct addr *a);
 
 /* Turns on TCP keep-alive with this idle time (and a third of it between
- * probes, three probes). Nothing for unix sockets. */
+ * probes, three probes); what is sent and not acknowledged for as long as all
+ * that takes breaks it, too. Nothing for unix sockets. */
 void sock_set_keepalive(struct stream *s, unsigned idle_s);
 
 /* Pauses both ways and takes the descriptor out, for handing the connection

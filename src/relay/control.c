@@ -27,6 +27,9 @@
 #include "ws/ws_frame.h"
 
 #define TEXT_MAX ((size_t)64 * 1024)
+/* Until the first Ping: behind what the handshake itself sets off. */
+#define FIRST_PING_MS 1000u
+
 #define KEEPALIVE_S 60
 
 /* A listener that reads none of its accepts is as good as lost. */
@@ -67,13 +70,12 @@ set_token_end(struct control *c, int64_t expiry_s)
 }
 
 static void
-set_timer(struct control *c)
+set_timer(struct control *c, uint64_t ping_ms)
 {
 	uint64_t now = loop_now_ms(c->loop);
 	uint64_t left = c->token_end_ms > now ? c->token_end_ms - now : 0;
-	uint64_t ping = c->limits->ping_ms;
 
-	timer_set(&c->timer, left < ping ? left : ping);
+	timer_set(&c->timer, left < ping_ms ? left : ping_ms);
 }
 
 /* --- ending --- */
@@ -138,7 +140,7 @@ renew(struct control *c, const char *token)
 	}
 	c->info.renewals++;
 	set_token_end(c, expiry_s);
-	set_timer(c);
+	set_timer(c, c->limits->ping_ms);
 	log_debug("token renewed", "id=%s", c->info.id);
 }
 
@@ -204,9 +206,10 @@ on_due(void *owner)
 	} else if (idle >= c->limits->silence_ms) {
 		lose(c, "silent");
 	} else {
-		if (idle * 2 >= c->limits->ping_ms)
-			ws_send_ping(c->ws, NULL, 0);
-		set_timer(c);
+		/* Always, also when the listener has just spoken: it takes a
+		 * relay that pings and then does not for lost. */
+		ws_send_ping(c->ws, NULL, 0);
+		set_timer(c, c->limits->ping_ms);
 	}
 }
 
@@ -245,7 +248,9 @@ control_open(struct loop *l, const struct control_options *o,
 	c->ws = ws_open(o->stream, &options, &control_ws_events, c);
 	free(o->early);
 	ws_start(c->ws);
-	set_timer(c);
+	/* The first one soon: from then on the listener knows that we ping. */
+	set_timer(c,
+	    FIRST_PING_MS < limits->ping_ms ? FIRST_PING_MS : limits->ping_ms);
 	return c;
 }
 

@@ -50,6 +50,7 @@ struct ws {
 	struct remnant remnant;
 	struct err *untold; /* trouble that came before there was an owner */
 	uint64_t last_in_ms;
+	bool was_pinged;
 	bool is_client;
 	bool answers_close;
 	bool face_taken;
@@ -388,8 +389,10 @@ take_control(struct ws *w, const struct ws_event *ev)
 		take_close(w, ev);
 	else if (ev->opcode == WS_PONG && w->events && w->events->on_pong)
 		w->events->on_pong(w->owner, ev->data, ev->len);
-	else if (ev->opcode == WS_PING &&
-	         stream_queued(w->below) <= STREAM_QUEUE_MARK)
+	else if (ev->opcode == WS_PING)
+		w->was_pinged = true;
+	if (ev->opcode == WS_PING &&
+	    stream_queued(w->below) <= STREAM_QUEUE_MARK)
 		ws_send_pong(w, ev->data, ev->len);
 }
 
@@ -657,6 +660,12 @@ struct stream *
 ws_below(struct ws *w)
 {
 	return w->below;
+}
+
+bool
+ws_was_pinged(const struct ws *w)
+{
+	return w->was_pinged;
 }
 
 uint64_t

@@ -81,6 +81,9 @@ struct stream *ws_below(struct ws *w);
 /* Milliseconds of loop time when the last byte came in: for keep-alives. */
 uint64_t ws_last_in_ms(const struct ws *w);
 
+/* Whether the peer ever sent a Ping: then its silence means something. */
+bool ws_was_pinged(const struct ws *w);
+
 /* Ends it; reset: the peer sees a broken connection, not a Close. Without
  * reset a Close that was sent before still goes out. */
 void ws_close(struct ws *w, bool reset);

@@ -536,6 +536,8 @@ expect_close(struct client *c, int code, const char *reason)
 	char text[124];
 	int got;
 
+	while (fr.opcode == WS_PING)
+		fr = next_frame(c);
 	assert_int_equal(fr.opcode, WS_CLOSE);
 	assert_true(ws_frame_parse_close(fr.data, fr.len, &got, text));
 	assert_int_equal(got, code);
@@ -1761,6 +1763,22 @@ listen_for(struct fixture *f, int64_t in_s)
 	return c;
 }
 
+/* Answers what is pending of the relay's Pings; the number of them. */
+static unsigned
+answer_pings(struct client *c)
+{
+	unsigned n = 0;
+
+	while (has_frame(c)) {
+		struct frame fr = next_frame(c);
+
+		assert_int_equal(fr.opcode, WS_PING);
+		put_frame(c, WS_PONG, true, fr.data, fr.len);
+		n++;
+	}
+	return n;
+}
+
 static void
 r74_renewal_within_grace(void **state)
 {
@@ -1773,7 +1791,8 @@ r74_renewal_within_grace(void **state)
 	/* It ends within the second; the renewal comes behind that. */
 	control = listen_for(f, 1);
 	pass(f, 1200);
-	assert_int_equal(have(control), 0);
+	/* Nothing but the first Ping, which comes after a second. */
+	assert_true(answer_pings(control) <= 1);
 	token = make_token("http://" NS "/p/", "listen", KEY, 60);
 	put_renewal(control, token);
 	free(token);
@@ -1932,22 +1951,6 @@ r77b_ping_within_bulk(void **state)
 		frames++;
 	}
 	free(data);
-}
-
-/* Answers what is pending of the relay's Pings; the number of them. */
-static unsigned
-answer_pings(struct client *c)
-{
-	unsigned n = 0;
-
-	while (has_frame(c)) {
-		struct frame fr = next_frame(c);
-
-		assert_int_equal(fr.opcode, WS_PING);
-		put_frame(c, WS_PONG, true, fr.data, fr.len);
-		n++;
-	}
-	return n;
 }
 
 static void
