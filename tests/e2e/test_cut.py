@@ -235,7 +235,7 @@ class Cutter:
 
 @pytest.mark.skipif("hyco" not in MODES,
                     reason="only sessions of the way hyco survive their carrier")
-@pytest.mark.slow
+@pytest.mark.long
 def test_cut_carriers_lose_nothing(world, server, link, sshd, tmp_path):  # noqa: F811
     """Zero wrong bytes, zero lost connections; the longest stall is printed."""
     dice = random.Random(SEED)

@@ -254,7 +254,7 @@ def resident_mib(process):
     raise AssertionError("no VmHWM")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("rate, round_trip_ms", [
     (100, 20), (100, 100), (100, 300), (1000, 20), (1000, 100)])
 @pytest.mark.parametrize("mode", MODES)
