@@ -110,6 +110,7 @@ def test_link_delay(link, echo_server):
     assert 0.7 < (round_trip(one.port) - plain) / (single - plain) < 1.3
 
 
+@pytest.mark.long
 def test_link_rate(link, server):
     """Four times the rate, a quarter of the time; each direction by itself; and
     several connections share it."""
