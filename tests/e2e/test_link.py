@@ -96,6 +96,7 @@ def test_link_carries_bytes_and_ends(link, server):
     assert stats["buffered"] == 0
 
 
+@pytest.mark.long
 def test_link_delay(link, echo_server):
     """Both directions add theirs; twice the delay is twice the round trip."""
     one = link(echo_server.port)
