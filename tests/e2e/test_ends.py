@@ -322,7 +322,7 @@ def test_unix_destination(far, tmp_path):
                 assert receive_all(there) == b"over there"
                 there.sendall(b"and back")
             assert receive_all(c) == b"and back"
-        with dial(tunnel_port(sender, 2)) as c:
-            with pytest.raises(ConnectionResetError):
-                c.recv(1)
+        with pytest.raises(ConnectionResetError):
+            with dial(tunnel_port(sender, 2)) as c:
+                assert c.recv(1) != b"", "an orderly end instead of a reset"
     far.listener.wait_line(r"connection refused .*status=403")

@@ -710,8 +710,8 @@ def test_destination_resets(rogue, world, recorder, server):
         with dial(fine) as other:
             say(other, PIECE)
             for _ in range(20):
-                with dial(port) as c, pytest.raises(
-                        (ConnectionResetError, BrokenPipeError)):
+                with pytest.raises((ConnectionResetError, BrokenPipeError)), \
+                        dial(port) as c:
                     c.sendall(b"x")
                     while c.recv(65536):
                         pass

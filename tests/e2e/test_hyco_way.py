@@ -199,9 +199,9 @@ def test_listener_killed_and_back(auto, home, echo_server):
     auto.listener.kill()
     sender.wait_line("carrier lost ")
     auto.relay_process.wait_line(r"connection refused .*action=connect")
-    with dial(port) as c:
-        with pytest.raises(ConnectionResetError):
-            c.recv(1)
+    with pytest.raises(ConnectionResetError):
+        with dial(port) as c:
+            assert c.recv(1) != b"", "an orderly end instead of a reset"
     auto.listener = auto.listen(env=home)
     wait_until(works, "the tunnel works again")
 
