@@ -28,6 +28,10 @@ import pytest
 from conftest import (MODE_OPTIONS, MODES, PATIENCE, Processes, World, free_port,
                       receive_exactly, tunnel_port, wait_until)
 
+# A few hundred runs: once for each build is enough without the sanitizers,
+# under which test_tunnel.py and test_programs.py go the same roads.
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 SOON = 0.3  # seconds in which nothing may happen, where nothing must
 
