@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "util/err.h"
+#include "util/file.h"
 #include "util/mem.h"
 
 bool
@@ -149,24 +150,6 @@ secret_resolve(const char *text, const char *folder, struct err *e)
 	return line;
 }
 
-static bool
-write_all(int fd, const char *text)
-{
-	size_t left = strlen(text);
-
-	while (left > 0) {
-		const ssize_t n = write(fd, text, left);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return false;
-		text += n;
-		left -= (size_t)n;
-	}
-	return fsync(fd) == 0;
-}
-
 bool
 secret_write(const char *path, const char *text, struct err *e)
 {
@@ -176,7 +159,7 @@ secret_write(const char *path, const char *text, struct err *e)
 
 	unlink(temporary);
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	ok = fd >= 0 && write_all(fd, text);
+	ok = fd >= 0 && file_write_all(fd, text, strlen(text));
 	if (fd >= 0)
 		ok = close(fd) == 0 && ok;
 	ok = ok && rename(temporary, path) == 0;

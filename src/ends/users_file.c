@@ -22,6 +22,7 @@
 #include "ends/users.h"
 #include "util/buf.h"
 #include "util/err.h"
+#include "util/file.h"
 #include "util/mem.h"
 
 /* An open change: the folder's lock is held until change_end. */
@@ -165,21 +166,6 @@ change_end(struct change *c)
 
 /* --- writing --- */
 
-static bool
-write_all(int fd, const uint8_t *data, size_t n)
-{
-	ssize_t put;
-
-	for (; n > 0; data += put, n -= (size_t)put) {
-		do
-			put = write(fd, data, n);
-		while (put < 0 && errno == EINTR);
-		if (put < 0)
-			return false;
-	}
-	return true;
-}
-
 /* The old file's mode without the rights of everybody, and its owner; where
  * the group cannot be kept its rights go, too. */
 static bool
@@ -207,8 +193,7 @@ change_write(struct change *c, struct err *e)
 		    errno == EACCES ? ERR_DENIED : ERR_SYSTEM, errno,
 		    "cannot write in folder %s", c->folder);
 	good = take_rights(c, fd) &&
-	       write_all(fd, buf_data(&c->out), buf_len(&c->out)) &&
-	       fsync(fd) == 0;
+	       file_write_all(fd, buf_data(&c->out), buf_len(&c->out));
 	number = errno;
 	if (close(fd) != 0 && good) {
 		number = errno;

@@ -25,6 +25,7 @@
 #include "net/tls_inside.h"
 #include "util/crypt.h"
 #include "util/err.h"
+#include "util/file.h"
 #include "util/mem.h"
 #include "util/text.h"
 
@@ -126,22 +127,6 @@ new_certificate(EVP_PKEY *key)
 }
 
 static bool
-write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		data += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) == 0;
-}
-
-static bool
 write_aside(const char *aside, BIO *content, mode_t mode)
 {
 	int fd = open(
@@ -152,7 +137,7 @@ write_aside(const char *aside, BIO *content, mode_t mode)
 
 	if (fd < 0)
 		return false;
-	ok = fchmod(fd, mode) == 0 && write_all(fd, data, (size_t)len);
+	ok = fchmod(fd, mode) == 0 && file_write_all(fd, data, (size_t)len);
 	return close(fd) == 0 && ok;
 }
 

@@ -22,6 +22,7 @@
 #include "net/tls.h"
 #include "util/buf.h"
 #include "util/err.h"
+#include "util/file.h"
 #include "util/mem.h"
 
 #define SERIAL_BITS 127      /* RFC 5280: positive, at most 20 octets */
@@ -182,22 +183,6 @@ is_free(const char *file, struct err *e)
 	return true;
 }
 
-static bool
-write_all(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		data += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) == 0;
-}
-
 /* Whole or not at all: written aside, then renamed. */
 static bool
 write_file(const char *file, mode_t mode, BIO *content, struct err *e)
@@ -212,7 +197,7 @@ write_file(const char *file, mode_t mode, BIO *content, struct err *e)
 	fd = open(
 	    aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	ok = fd >= 0 && fchmod(fd, mode) == 0 &&
-	     write_all(fd, data, (size_t)len);
+	     file_write_all(fd, data, (size_t)len);
 	saved = errno;
 	if (fd >= 0 && close(fd) != 0 && ok) {
 		saved = errno;
